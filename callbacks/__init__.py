@@ -1,0 +1,1 @@
+"""What happens around training: EMA, pictures, FID, throughput, records, checkpoints, guards."""

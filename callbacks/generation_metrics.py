@@ -1,0 +1,139 @@
+"""FID and its kin, tracked while a model trains and measured at the end, under a protocol."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+
+from callbacks.run_record import write_json
+from lightning_modules.base import ImageModule
+from lightning_modules.generation import generate
+from metrics.extractors import FeatureExtractor, build_extractor
+from metrics.generation import GenerationMetrics
+from metrics.protocol import ProtocolRecord, metric_key
+from metrics.reference import ReferenceStatistics, reference_statistics
+
+
+class GenerationTracker(Callback):
+    """Generates from fixed seeds and scores the images against the training split.
+
+    Runs after every k-th validation and, with ``n_final`` images, in the test. All processes
+    generate an equal share; features are put in the order of the images, so any number of
+    processes gives the same scores. Methods that cannot sample are left alone.
+
+    Args:
+        extractor: a name that ``metrics.extractors.build_extractor`` takes.
+        extractor_weights, extractor_sha256: local weights and their hash, or None.
+        metrics: names among fid, kid, precision, recall, density, coverage, inception_score.
+        n, n_final: images per validation and at the end.
+        every_n_validations: k.
+        seed: names the stream of images.
+        cache: folder of reference statistics.
+    """
+
+    def __init__(
+        self,
+        extractor: str,
+        extractor_weights: str | None,
+        extractor_sha256: str | None,
+        metrics: list[str],
+        n: int,
+        n_final: int,
+        every_n_validations: int,
+        seed: int,
+        cache: str,
+    ) -> None:
+        if min(n, n_final) < 2 or every_n_validations < 1:
+            raise ValueError(
+                f"n={n}, n_final={n_final} and every_n_validations={every_n_validations}: "
+                "expected at least 2 images and 1 validation"
+            )
+        self.extractor_name = extractor
+        self.weights, self.sha256 = extractor_weights, extractor_sha256
+        self.metrics, self.n, self.n_final = list(metrics), n, n_final
+        self.every_n_validations, self.seed, self.cache = every_n_validations, seed, cache
+        self.validations = 0
+        self._extractor: FeatureExtractor | None = None
+        self._reference: ReferenceStatistics | None = None
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Load the feature network and the reference now: what is missing shows before training."""
+        self._prepare(trainer, pl_module)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._prepare(trainer, pl_module)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.sanity_checking:
+            return
+        self.validations += 1
+        if self.validations % self.every_n_validations == 0 or trainer.should_stop:
+            self._score(trainer, pl_module, self.n)
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._score(trainer, pl_module, self.n_final)
+
+    def _prepare(self, trainer: Trainer, module: LightningModule) -> None:
+        assert isinstance(module, ImageModule)
+        if "sample" not in module.capabilities:
+            return
+        if self._extractor is None:
+            self._extractor = build_extractor(
+                self.extractor_name, self.weights, self.sha256, device=module.device
+            )
+        if self._reference is None:
+            data = trainer.datamodule  # type: ignore[attr-defined]
+            self._reference = reference_statistics(
+                self._extractor,
+                lambda rank, world: data.uint8_batches("reference", 500, rank, world),
+                data.fingerprint("reference"),
+                Path(self.cache),
+            )
+
+    def _score(self, trainer: Trainer, module: LightningModule, n: int) -> None:
+        if self._extractor is None or self._reference is None:
+            return
+        assert isinstance(module, ImageModule)
+        scorer = GenerationMetrics(self._extractor, self.metrics, self._reference, seed=self.seed)
+        for chunk in generate(module, n, self.seed, trainer.global_rank, trainer.world_size):
+            scorer.update(chunk.images, chunk.indices)
+        for name, value in scorer.compute().items():
+            module.report(metric_key("gen", name, self.extractor_name, n), value)
+        self._record(trainer, self.protocol(trainer, module, n))
+
+    def protocol(self, trainer: Trainer, module: ImageModule, n: int) -> ProtocolRecord:
+        """Give what the scores on ``n`` images stand on."""
+        assert self._extractor is not None and self._reference is not None
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        averaged = module.evaluation_weights is not None
+        return ProtocolRecord.of(
+            self._extractor,
+            self._reference,
+            reference_dataset=data.name,
+            reference_split="train",
+            n=n,
+            weights="ema" if averaged else "raw",
+            precision=str(trainer.precision),
+            seed=self.seed,
+            sampling=module.sampling_record(),
+        )
+
+    def _record(self, trainer: Trainer, record: ProtocolRecord) -> None:
+        """Add the protocol to the run's ``run.json``."""
+        path = Path(trainer.default_root_dir) / "run.json"
+        if not trainer.is_global_zero or not path.exists():
+            return
+        content = json.loads(path.read_text())
+        content.setdefault("protocols", {})[record.id] = dataclasses.asdict(record)
+        write_json(path, content)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"validations": self.validations}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.validations = state_dict["validations"]

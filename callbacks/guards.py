@@ -1,0 +1,68 @@
+"""Watches over training: gradient norms, and a stop at the first loss that is not finite."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+from torch.optim import Optimizer
+
+from lightning_modules.base import ImageModule
+
+
+class NonFiniteLoss(RuntimeError):
+    """The loss or its gradient became NaN or infinite."""
+
+
+class Guards(Callback):
+    """Logs the gradient norm and stops a run that diverged before its next step.
+
+    The norm is read one step late, so that a GPU is never waited for; the check still comes
+    before a second step is taken, and checkpoints are written after the check alone.
+
+    Args:
+        every_n_steps: how often the norm is logged.
+    """
+
+    def __init__(self, every_n_steps: int) -> None:
+        self.every_n_steps = every_n_steps
+        self._norm: Tensor | None = None
+
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
+        gradients = [p.grad for g in optimizer.param_groups for p in g["params"] if p.grad is not None]
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        self._norm = norm if self._norm is None else torch.maximum(self._norm, norm)
+        assert isinstance(pl_module, ImageModule)
+        if pl_module.steps % self.every_n_steps == 0:
+            pl_module.log("train/gradient_norm", norm)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if pl_module.device.type == "cpu":
+            self.check(trainer, pl_module)
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self.check(trainer, pl_module)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.check(trainer, pl_module)
+
+    def check(self, trainer: Trainer, module: LightningModule) -> None:
+        """Raise :class:`NonFiniteLoss` where the last step's gradient was not finite."""
+        norm, self._norm = self._norm, None
+        if norm is None or bool(torch.isfinite(norm)):
+            return
+        assert isinstance(module, ImageModule)
+        raise NonFiniteLoss(
+            f"the gradient became {norm.item()} at step {module.steps} "
+            f"({module.images_seen:,} images); the last good checkpoint is kept. "
+            "Lower the learning rate, lengthen the warm-up or set trainer.gradient_clip_val"
+        )

@@ -1,0 +1,186 @@
+"""The record of a run in its own folder: ``run.json`` and ``metrics.jsonl``."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from callbacks.throughput import Throughput
+from lightning_modules.base import ImageModule
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write ``content`` as JSON, whole or not at all."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with open(partial, "w") as file:
+        json.dump(content, file, indent=2)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Give the rows of a ``metrics.jsonl``; a last line that a kill cut in half is left out."""
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+class MetricsFile(Logger):
+    """Appends a line of JSON for each set of metrics, with ``images_seen`` as its axis."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__()
+        self.path = Path(folder) / "metrics.jsonl"
+        self.images_seen = 0
+
+    @property
+    def name(self) -> str:
+        return "metrics"
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        plain = {k: float(v) for k, v in metrics.items() if k != "epoch"}
+        row = {"images_seen": self.images_seen, "time": round(time.time(), 3), **plain}
+        with open(self.path, "a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Nothing to do: ``config.yaml`` beside it holds every setting."""
+
+    def rewind(self, images_seen: int) -> None:
+        """Drop rows after ``images_seen``: the part of a killed run that its checkpoint lacks."""
+        rows = [row for row in read_rows(self.path) if row["images_seen"] <= images_seen]
+        partial = self.path.with_suffix(".partial")
+        partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        os.replace(partial, self.path)
+
+
+class RunRecord(Callback):
+    """Keeps ``run.json``: status, how far the run is, its scores, its speed.
+
+    Also tells the loggers the axis of the charts, ``images_seen``.
+
+    """
+
+    def __init__(self) -> None:
+        self.path = Path()
+        self.seconds = 0.0
+        self._started = 0.0
+        self.best: dict[str, float] = {}
+        self.last: dict[str, float] = {}
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self.path = Path(trainer.default_root_dir) / "run.json"
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, ImageModule)
+        self._started = time.perf_counter() - self.seconds
+        self._set_axis(trainer, pl_module)
+        for logger in trainer.loggers if trainer.is_global_zero else []:
+            if isinstance(logger, MetricsFile):
+                logger.rewind(pl_module.images_seen)
+        parameters = sum(p.numel() for p in pl_module.parameters())
+        flops = pl_module.forward_flops() if trainer.is_global_zero else None
+        self.update(
+            trainer,
+            status="running",
+            pid=os.getpid(),
+            parameters=parameters,
+            forward_gflop_per_image=round(flops / 1e9, 4) if flops else None,
+            processes=trainer.world_size,
+            device=str(pl_module.device),
+        )
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(pl_module, ImageModule)
+        # Counted here as the module counts it a moment later: rows of this step carry it.
+        self._set_axis(trainer, pl_module, len(batch.images) * trainer.world_size)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.sanity_checking or not isinstance(pl_module, ImageModule):
+            return
+        self.last = dict(pl_module.scores)
+        for key, value in pl_module.scores.items():
+            # Every score that is tracked while training falls as it gets better but these.
+            rising = any(part in key for part in ("precision", "recall", "density", "coverage", "top1"))
+            best = max if rising else min
+            self.best[key] = best(value, self.best.get(key, value))
+        self.update(trainer, **self._state(trainer, pl_module))
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, ImageModule)
+        done = pl_module.progress >= 1.0
+        status = "trained" if done else "interrupted"
+        self.update(trainer, status=status, **self._state(trainer, pl_module))
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, ImageModule)
+        self._set_axis(trainer, pl_module)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, ImageModule)
+        self.update(trainer, status="finished", final=dict(pl_module.scores))
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        stopped = isinstance(exception, KeyboardInterrupt)
+        reason = f"{type(exception).__name__}: {exception}"
+        self.update(trainer, status="interrupted" if stopped else "failed", error=reason)
+
+    def _state(self, trainer: Trainer, module: ImageModule) -> dict[str, Any]:
+        self.seconds = time.perf_counter() - self._started
+        speeds = [c.mean_images_per_second for c in _of_type(trainer, Throughput)]
+        return {
+            "images_seen": module.images_seen,
+            "steps": module.steps,
+            "wall_clock_seconds": round(self.seconds, 2),
+            "images_per_second": round(speeds[0], 2) if speeds else None,
+            "best": self.best,
+            "last": self.last,
+        }
+
+    def update(self, trainer: Trainer, **fields: Any) -> None:
+        """Merge ``fields`` into ``run.json``; rank 0 alone writes."""
+        if not trainer.is_global_zero:
+            return
+        known = json.loads(self.path.read_text()) if self.path.exists() else {}
+        write_json(self.path, {**known, **fields})
+
+    @staticmethod
+    def _set_axis(trainer: Trainer, module: ImageModule, ahead: int = 0) -> None:
+        for logger in trainer.loggers:
+            if hasattr(logger, "images_seen"):
+                logger.images_seen = module.images_seen + ahead
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self.seconds, "best": dict(self.best), "last": dict(self.last)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.seconds = state_dict["seconds"]
+        self.best, self.last = dict(state_dict["best"]), dict(state_dict["last"])
+
+
+def _of_type(trainer: Trainer, kind: type[Throughput]) -> list[Throughput]:
+    return [callback for callback in trainer.callbacks if isinstance(callback, kind)]  # type: ignore[attr-defined]

@@ -1,0 +1,98 @@
+"""What the commands have in common: one clear line for a mistake, and exit code 1."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from config import nearest, register
+
+ROOT = Path(__file__).parent
+# Mistakes of a user: their message is the help. Anything else is a bug and shows its traceback.
+_EXPECTED = (ValueError, FileNotFoundError, PermissionError, NotImplementedError)
+
+
+def run(main: Callable[[], Any]) -> None:
+    """Call a Hydra main; an expected error ends the process with one line and exit code 1."""
+    full = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would print and exit by itself
+    register()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        if full or not _expected(error):
+            traceback.print_exc()
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        if _expected(error) and not full:
+            print("(HYDRA_FULL_ERROR=1 shows the traceback)", file=sys.stderr)
+        sys.exit(1)
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Give what lies behind Hydra's wrapping of an exception from a constructor."""
+    while type(error).__name__ == "InstantiationException" and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _expected(error: BaseException) -> bool:
+    error = _cause(error)
+    package = type(error).__module__.split(".")[0]
+    own = type(error).__name__ in ("CheckpointError", "NonFiniteLoss")
+    return own or package in ("hydra", "omegaconf") or isinstance(error, _EXPECTED)
+
+
+def one_line(error: BaseException) -> str:
+    """Give the message of ``error`` on one line, with the nearest valid key where Hydra has none."""
+    error = _cause(error)
+    text = str(error).strip()
+    package = type(error).__module__.split(".")[0]
+    if package in ("hydra", "omegaconf"):
+        return _hydra_line(text)
+    return " ".join(text.split()) or type(error).__name__
+
+
+def _hydra_line(text: str) -> str:
+    choice = re.search(r"Could not find '([^']+)'.*?Available options in '[^']+':(.*)", text, re.S)
+    if choice:
+        group, _, name = choice[1].rpartition("/")
+        options = [line.strip() for line in choice[2].splitlines() if line.strip()]
+        options = [o for o in options if o not in ("Config search path:",) and "provider=" not in o]
+        return f"no {group} {name!r}{nearest(name, options)}"
+    missing = re.search(r"Could not override '([^']+)'", text)
+    if missing:
+        return f"unknown key {missing[1]}{_nearest_key(missing[1])}"
+    unknown = re.search(r"Key '([^']+)' (?:not in|is not in) '?(\w+)'?", text)
+    if unknown:
+        full = re.search(r"full_key: (\S+)", text)
+        key = full[1] if full else unknown[1]
+        return f"unknown key {key}{_nearest_key(key)}"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    full = next((line for line in lines if line.startswith("full_key:")), "")
+    return lines[0] + (f" ({full.removeprefix('full_key: ')})" if full else "")
+
+
+def _nearest_key(key: str) -> str:
+    """Give the hint for an unknown dotted ``key`` from the keys beside it in the default configuration."""
+    from hydra import compose
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.initialize import initialize_config_dir
+    from omegaconf import DictConfig, OmegaConf
+
+    name = Path(sys.argv[0]).stem
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            cfg = compose(name if (ROOT / "conf" / f"{name}.yaml").exists() else "train")
+        parent, _, last = key.rpartition(".")
+        node = OmegaConf.select(cfg, parent) if parent else cfg
+        return nearest(last, [str(k) for k in node]) if isinstance(node, DictConfig) else ""
+    except Exception:
+        return ""

@@ -1,0 +1,110 @@
+"""The typed schema of every configuration, and clear words where a configuration is wrong.
+
+The frame (seed, budget, paths, ...) is made of dataclasses in Hydra's ConfigStore. Every node with
+a ``_target_`` is checked against the signature of what it names, so a constructor is the schema
+of its own settings and a new method needs no entry anywhere.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+
+class ConfigError(ValueError):
+    """The configuration is wrong; the message names the key and the next step."""
+
+
+@dataclass
+class Budget:
+    """How long to train; the first that is reached ends the run."""
+
+    images: int | None = None
+    steps: int | None = None
+    minutes: float | None = None
+
+
+@dataclass
+class Paths:
+    """Folders, relative to where the command is called."""
+
+    runs: str = MISSING
+    data: str = MISSING
+    cache: str = MISSING
+
+
+@dataclass
+class Train:
+    """What ``train.py`` takes; values are in ``conf/train.yaml``."""
+
+    seed: int = MISSING
+    name: str | None = None
+    group: str | None = None
+    tags: list[str] = field(default_factory=list)
+    notes: str | None = None
+    resume: str | None = None
+    validate_every_images: int = MISSING
+    find_unused_parameters: bool = MISSING
+    budget: Budget = field(default_factory=Budget)
+    paths: Paths = field(default_factory=Paths)
+    data: dict[str, Any] = field(default_factory=dict)
+    method: dict[str, Any] = field(default_factory=dict)
+    trainer: dict[str, Any] = field(default_factory=dict)
+    callbacks: dict[str, Any] = field(default_factory=dict)
+    logger: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Use:
+    """What ``sample.py`` and ``evaluate.py`` share: which run, and where it computes."""
+
+    run: str = MISSING
+    checkpoint: str = MISSING
+    weights: str = MISSING
+    seed: int = MISSING
+    accelerator: str = MISSING
+    devices: int = MISSING
+    precision: str | None = None
+    chunk_size: int | None = None
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Sample(Use):
+    """What ``sample.py`` takes; values are in ``conf/sample.yaml``."""
+
+    task: str = MISSING
+    n: int = MISSING
+    output: str | None = None
+
+
+@dataclass
+class Evaluate(Use):
+    """What ``evaluate.py`` takes; values are in ``conf/evaluate.yaml``."""
+
+    n: int = MISSING
+    metrics: list[str] = MISSING
+    extractor: str = MISSING
+    extractor_weights: str | None = None
+    extractor_sha256: str | None = None
+    reference: str = MISSING
+    cache: str = MISSING
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+def register() -> None:
+    """Put the schemas where the defaults lists of ``conf/*.yaml`` find them."""
+    store = ConfigStore.instance()
+    for name, schema in {"train": Train, "sample": Sample, "evaluate": Evaluate}.items():
+        store.store(name=f"{name}_schema", node=schema)
+
+
+def nearest(word: str, known: Any) -> str:
+    """Give ``"; did you mean X?"`` for the entry of ``known`` nearest to ``word``, or the list of all."""
+    known = [str(entry) for entry in known]
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"

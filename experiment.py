@@ -1,0 +1,201 @@
+"""The only glue: a configuration becomes a module, its data and a trainer; a run folder, a model."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from lightning import LightningDataModule, Trainer, seed_everything
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers.logger import Logger
+from omegaconf import DictConfig, OmegaConf
+
+from callbacks.checkpoints import AtomicCheckpointIO, read_checkpoint
+from callbacks.run_record import MetricsFile
+from config import ConfigError
+from lightning_modules.base import ImageModule
+from schema_check import check_tree
+
+NODES = ("data", "method", "trainer", "callbacks", "logger")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What ``train.py`` trains."""
+
+    module: ImageModule
+    data: LightningDataModule
+    trainer: Trainer
+
+
+def check(cfg: DictConfig) -> dict[str, Any]:
+    """Give ``cfg`` resolved to plain dicts and lists, every part of it checked.
+
+    Raises:
+        ConfigError: naming the key that is wrong and the nearest valid one.
+    """
+    plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    for name, callback in plain.get("callbacks", {}).items():
+        if callback is not None and "_target_" not in callback:
+            known = [key for key, value in plain["callbacks"].items() if "_target_" in (value or {})]
+            from config import nearest
+
+            raise ConfigError(f"unknown callback callbacks.{name}{nearest(name, known)}")
+    for node in NODES:
+        check_tree(plain.get(node), node)
+    return plain
+
+
+def make(node: dict[str, Any], **given: Any) -> Any:
+    """Instantiate a checked node; lists and dicts in it arrive as plain ones."""
+    return instantiate(node, _convert_="all", **given)
+
+
+def precision(cfg: dict[str, Any]) -> str:
+    """Give Lightning's precision: "auto" is bf16-mixed where the device computes in bf16."""
+    wanted = str(cfg["trainer"]["precision"])
+    if wanted != "auto":
+        return wanted
+    accelerator = cfg["trainer"]["accelerator"]
+    on_gpu = torch.cuda.is_available() and accelerator in ("auto", "gpu", "cuda")
+    fast = torch.cuda.is_bf16_supported() if on_gpu else cpu_computes_in_bf16()
+    return "bf16-mixed" if fast else "32-true"
+
+
+def cpu_computes_in_bf16() -> bool:
+    """Tell whether this CPU has bf16 instructions; emulated bf16 is slower than float32."""
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
+
+
+def build_module(cfg: dict[str, Any]) -> ImageModule:
+    """Give the method of a checked configuration, from its seed alone."""
+    seed_everything(cfg["seed"], workers=True, verbose=False)
+    module = make(cfg["method"])
+    if not isinstance(module, ImageModule):
+        raise ConfigError(f"method is a {type(module).__name__}, expected an ImageModule")
+    if str(cfg["trainer"]["precision"]).startswith("bf16"):
+        module.autocast_dtype = torch.bfloat16
+    elif str(cfg["trainer"]["precision"]).startswith("16"):
+        module.autocast_dtype = torch.float16
+    return module
+
+
+def build_data(cfg: dict[str, Any]) -> LightningDataModule:
+    """Give the data module of a checked configuration."""
+    data: LightningDataModule = make(cfg["data"])
+    return data
+
+
+def build(cfg: dict[str, Any], folder: Path, run_id: str) -> Experiment:
+    """Give module, data and trainer of a checked configuration, writing to the run folder."""
+    _quiet_known_warnings()
+    data = build_data(cfg)
+    module = build_module(cfg)
+    data.setup("fit") if not _downloads(data) else None
+    return Experiment(module, data, build_trainer(cfg, folder, run_id, data))
+
+
+def _downloads(data: LightningDataModule) -> bool:
+    return type(data).prepare_data is not LightningDataModule.prepare_data
+
+
+def build_trainer(
+    cfg: dict[str, Any], folder: Path, run_id: str, data: LightningDataModule
+) -> Trainer:
+    """Give the Trainer: its settings from the configuration, the rest from the platform."""
+    callbacks = [make(node) for node in cfg["callbacks"].values() if node]
+    loggers: list[Logger] = [MetricsFile(str(folder))]
+    if cfg["logger"]:
+        loggers += [make(cfg["logger"], folder=str(folder), **_wandb_names(cfg, folder, run_id))]
+    batch_size = cfg["data"]["batch_size"]
+    shown = any(type(callback).__name__ == "Progress" for callback in callbacks)
+    settings = {key: value for key, value in cfg["trainer"].items() if value is not None}
+    return make(  # type: ignore[no-any-return]
+        settings,
+        default_root_dir=str(folder),
+        logger=loggers,
+        callbacks=callbacks,
+        plugins=[AtomicCheckpointIO()],
+        max_epochs=-1,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        check_val_every_n_epoch=None,
+        val_check_interval=max(1, cfg["validate_every_images"] // batch_size),
+        enable_progress_bar=shown,
+        enable_model_summary=False,
+    )
+
+
+def _wandb_names(cfg: dict[str, Any], folder: Path, run_id: str) -> dict[str, str]:
+    is_wandb = cfg["logger"]["_target_"].endswith("WandbRun")
+    return {"name": folder.name, "id": run_id} if is_wandb else {}
+
+
+def _quiet_known_warnings() -> None:
+    for message in (
+        ".*does not have many workers.*",
+        ".*`lr_scheduler.step\\(\\)` before `optimizer.step.*",
+        ".*isinstance\\(treespec, LeafSpec\\).*",
+        ".*num_sanity_val_steps.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)
+
+
+def load(
+    folder: Path, cfg: dict[str, Any], checkpoint: str = "best", weights: str = "ema"
+) -> ImageModule:
+    """Give the model of a run folder, on the CPU, in evaluation mode.
+
+    Args:
+        folder: the run folder.
+        cfg: its checked configuration.
+        checkpoint: "best" (by FID), "last", or a file's path. Where there is no best, last counts.
+        weights: "ema" or "raw".
+    """
+    if weights not in ("ema", "raw"):
+        raise ConfigError(f"weights={weights!r}; expected ema or raw")
+    content = read_checkpoint(checkpoint_path(folder, checkpoint))
+    module = build_module(cfg)
+    try:
+        module.load_state_dict(content["state_dict"])
+    except RuntimeError as error:
+        raise ConfigError(
+            f"the checkpoint of {folder} does not fit its config.yaml: "
+            f"{str(error).splitlines()[1].strip()}"
+        ) from error
+    if weights == "ema" and module.ema_modules:
+        if "ema" not in content:
+            raise ConfigError(f"{folder} was trained without an average; use weights=raw")
+        module.load_state_dict(content["ema"]["weights"], strict=False)
+    module.images_seen = content["counters"]["images_seen"]
+    return module.eval()
+
+
+def checkpoint_path(folder: Path, checkpoint: str) -> Path:
+    """Give the file that "best", "last" or a path names."""
+    if checkpoint not in ("best", "last"):
+        return Path(checkpoint)
+    named = folder / "checkpoints" / f"{checkpoint}.ckpt"
+    fallback = folder / "checkpoints" / "last.ckpt"
+    return named if named.exists() or not fallback.exists() else fallback
+
+
+def title(choices: Any) -> str:
+    """Give what a run is called after: its experiment, else its method and data."""
+    chosen = choices.get("experiment")
+    return str(chosen).replace("/", "-") if chosen else f"{choices['method']}-{choices['data']}"
+
+
+def close(built: Experiment) -> None:
+    """End what loggers hold open, so that the next job of a sweep starts its own."""
+    for logger in built.trainer.loggers:
+        if isinstance(logger, WandbLogger):
+            import wandb
+
+            wandb.finish(quiet=True)

@@ -1,0 +1,263 @@
+"""Samplers of diffusion models: free functions over a denoiser, one signature for all.
+
+``sampler(denoiser, x, times, schedule, noise, trace=None, **its own options) -> x_0``
+
+* ``denoiser(x_t, t)``: the estimate of x_0, as ``x_t``; ``t`` is a scalar float64 tensor.
+* ``x``: ``(N, C, H, W)`` at ``times[0]``, usually ``prior_std * noise``.
+* ``times``: ``(K + 1,)`` float64, falling, the last one 0 (see :func:`time_grid`).
+* ``noise(*shape)``: standard normal noise of the images' shape; called by stochastic samplers only.
+* ``trace(k, x_t, x_0)``: called at every step with the state and the estimate of x_0.
+
+The estimate of eps is always derived from the estimate of x_0, so a denoiser that clips x_0 is
+handled consistently by all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from functional.diffusion import posterior
+from functional.noise_schedule import NoiseSchedule
+
+Denoiser = Callable[[Tensor, Tensor], Tensor]
+Noise = Callable[..., Tensor]
+Trace = Callable[[int, Tensor, Tensor], None]
+
+SPACINGS = ("trailing", "leading", "linspace", "quadratic", "karras")
+
+
+def time_grid(schedule: NoiseSchedule, steps: int, spacing: str = "trailing") -> Tensor:
+    """Give ``(steps + 1,)`` falling times from the noise end to 0, float64.
+
+    * trailing: equal steps that end at 0 and begin at the very last time (Lin et al. 2024).
+    * leading: equal steps 1, 1 + T/K, ... of the chain, as DDIM's code (starts below T).
+    * linspace: K equal points from the last time to the first, then 0.
+    * quadratic: as linspace in sqrt(t), the CIFAR-10 choice of DDIM (Song et al. 2021, app. D.2).
+    * karras: (sigma/alpha)^(1/7) falls linearly (Karras et al. 2022, eq. 5).
+
+    Raises:
+        ValueError: for an unknown spacing, or steps below 1 or above T of a Markov chain.
+    """
+    if spacing not in SPACINGS:
+        raise ValueError(f"unknown spacing {spacing!r}; known: {', '.join(SPACINGS)}")
+    if steps < 1 or (schedule.discrete and steps > schedule.t_max):
+        limit = f"1 to {schedule.t_max:.0f}" if schedule.discrete else "at least 1"
+        raise ValueError(f"number of sampling steps is {steps}, expected {limit}")
+    grid = _SPACING[spacing](schedule, steps)
+    if schedule.discrete:
+        grid = _distinct(grid.round(), schedule.t_max)
+    return torch.cat([grid, torch.zeros(1, dtype=torch.float64)])
+
+
+def _distinct(grid: Tensor, last: float) -> Tensor:
+    """Hold neighbours that rounding joined at least one step of the chain apart, within 1..T."""
+    steps = torch.arange(len(grid), dtype=torch.float64)
+    spread = torch.cummin(grid + steps, dim=0).values - steps
+    return torch.maximum(spread, len(grid) - steps).clamp(max=last)
+
+
+def _first_time(schedule: NoiseSchedule) -> float:
+    return float(schedule.quantile(torch.zeros((), dtype=torch.float64)))
+
+
+def _trailing(schedule: NoiseSchedule, steps: int) -> Tensor:
+    if not schedule.discrete:
+        return torch.linspace(schedule.t_max, 0, steps + 1, dtype=torch.float64)[:-1]
+    return schedule.t_max * torch.arange(steps, 0, -1, dtype=torch.float64) / steps
+
+
+def _leading(schedule: NoiseSchedule, steps: int) -> Tensor:
+    # A stride cut to whole numbers (as published code does) would never reach the noise end where
+    # steps do not divide T.
+    stride = (schedule.t_max - (0 if schedule.discrete else _first_time(schedule))) / steps
+    return _first_time(schedule) + stride * torch.arange(steps - 1, -1, -1, dtype=torch.float64)
+
+
+def _linspace(schedule: NoiseSchedule, steps: int) -> Tensor:
+    return torch.linspace(schedule.t_max, _first_time(schedule), steps, dtype=torch.float64)
+
+
+def _quadratic(schedule: NoiseSchedule, steps: int) -> Tensor:
+    first = _first_time(schedule) ** 0.5
+    roots = torch.linspace(schedule.t_max**0.5, first, steps, dtype=torch.float64)
+    return roots**2
+
+
+def _karras(schedule: NoiseSchedule, steps: int, rho: float = 7.0) -> Tensor:
+    ends = torch.tensor([schedule.t_max, _first_time(schedule)], dtype=torch.float64)
+    # On the linear path sigma / alpha is infinite at t = 1: the grid begins at its prior instead.
+    ratio = (schedule.sigma(ends) / schedule.alpha(ends)).clamp(max=80.0, min=0.002)
+    high, low = ratio ** (1 / rho)
+    log_ratio = torch.linspace(float(high), float(low), steps, dtype=torch.float64).log() * rho
+    times = schedule.time_of(log_ratio)
+    times[0] = schedule.t_max
+    return times
+
+
+_SPACING = {
+    "trailing": _trailing,
+    "leading": _leading,
+    "linspace": _linspace,
+    "quadratic": _quadratic,
+    "karras": _karras,
+}
+
+
+def ancestral(
+    denoiser: Denoiser,
+    x: Tensor,
+    times: Tensor,
+    schedule: NoiseSchedule,
+    noise: Noise,
+    trace: Trace | None = None,
+    variance: str = "fixed_large",
+) -> Tensor:
+    """Sample x_s ~ p(x_s | x_t) down the chain (Ho et al. 2020, algorithm 2), at any respacing.
+
+    ``variance``: "fixed_small" is the posterior's, "fixed_large" is beta of the step.
+    """
+    if variance not in ("fixed_small", "fixed_large"):
+        raise ValueError(f"unknown variance {variance!r}; known: fixed_small, fixed_large")
+    for k, (t, s) in enumerate(zip(times[:-1], times[1:], strict=True)):
+        x0 = denoiser(x, t)
+        if trace:
+            trace(k, x, x0)
+        step = posterior(x, x0, t, s, schedule)
+        x = step.mean
+        if s > 0:
+            beta = schedule.sigma(t) ** 2 - (
+                schedule.alpha(t) / schedule.alpha(s) * schedule.sigma(s)
+            ) ** 2
+            chosen = beta if variance == "fixed_large" else step.variance
+            x = x + chosen.sqrt().to(x.dtype) * noise(*x.shape[1:])
+    return x
+
+
+def ddim(
+    denoiser: Denoiser,
+    x: Tensor,
+    times: Tensor,
+    schedule: NoiseSchedule,
+    noise: Noise,
+    trace: Trace | None = None,
+    eta: float = 0.0,
+) -> Tensor:
+    """Sample by DDIM (Song et al. 2021, eq. 12); eta 0 is deterministic, 1 has DDPM's variance."""
+    if eta < 0:
+        raise ValueError(f"eta must not be negative, got {eta}")
+    for k, (t, s) in enumerate(zip(times[:-1], times[1:], strict=True)):
+        x0 = denoiser(x, t)
+        if trace:
+            trace(k, x, x0)
+        spread = eta * posterior(x, x0, t, s, schedule).variance.sqrt()
+        x = _ddim_step(x, x0, t, s, schedule, spread)
+        if eta > 0 and s > 0:
+            x = x + spread.to(x.dtype) * noise(*x.shape[1:])
+    return x
+
+
+def _ddim_step(
+    x: Tensor, x0: Tensor, t: Tensor, s: Tensor, schedule: NoiseSchedule, spread: Tensor | float = 0.0
+) -> Tensor:
+    alpha_t, sigma_t = schedule.alpha(t), schedule.sigma(t)
+    alpha_s, sigma_s = schedule.alpha(s), schedule.sigma(s)
+    kept = (sigma_s**2 - spread**2).clamp(min=0).sqrt() / sigma_t
+    return kept.to(x.dtype) * x + (alpha_s - kept * alpha_t).to(x.dtype) * x0
+
+
+def euler(
+    denoiser: Denoiser,
+    x: Tensor,
+    times: Tensor,
+    schedule: NoiseSchedule,
+    noise: Noise,
+    trace: Trace | None = None,
+) -> Tensor:
+    """Integrate the probability-flow ODE by Euler's method in the clock of the schedule."""
+    for k, (t, s) in enumerate(zip(times[:-1], times[1:], strict=True)):
+        x0 = denoiser(x, t)
+        if trace:
+            trace(k, x, x0)
+        x = _ode_step(x, [_slope(x, x0, t, schedule)], t, s, schedule) if s > 0 else x0
+    return x
+
+
+def heun(
+    denoiser: Denoiser,
+    x: Tensor,
+    times: Tensor,
+    schedule: NoiseSchedule,
+    noise: Noise,
+    trace: Trace | None = None,
+) -> Tensor:
+    """Integrate the probability-flow ODE by Heun's method (Karras et al. 2022, algorithm 1).
+
+    Two evaluations a step and one at the last: 2 K - 1 in all.
+    """
+    for k, (t, s) in enumerate(zip(times[:-1], times[1:], strict=True)):
+        x0 = denoiser(x, t)
+        if trace:
+            trace(k, x, x0)
+        if s == 0:
+            return x0
+        slope = _slope(x, x0, t, schedule)
+        ahead = _ode_step(x, [slope], t, s, schedule)
+        corrected = _slope(ahead, denoiser(ahead, s), s, schedule)
+        x = _ode_step(x, [slope, corrected], t, s, schedule)
+    return x
+
+
+def _slope(x: Tensor, x0: Tensor, t: Tensor, schedule: NoiseSchedule) -> Tensor:
+    alpha, sigma = schedule.alpha(t).to(x.dtype), schedule.sigma(t).to(x.dtype)
+    return schedule.drift(x0, (x - alpha * x0) / sigma, t)
+
+
+def _ode_step(
+    x: Tensor, slopes: list[Tensor], t: Tensor, s: Tensor, schedule: NoiseSchedule
+) -> Tensor:
+    length = (schedule.clock(s) - schedule.clock(t)).to(x.dtype)
+    return x + length * (sum(slopes[1:], slopes[0]) / len(slopes))
+
+
+def dpm_solver_pp(
+    denoiser: Denoiser,
+    x: Tensor,
+    times: Tensor,
+    schedule: NoiseSchedule,
+    noise: Noise,
+    trace: Trace | None = None,
+) -> Tensor:
+    """Sample by DPM-Solver++(2M) (Lu et al. 2022, algorithm 2): second order, one evaluation a step.
+
+    First order in the first and the last step.
+    """
+    log_snr = torch.log(schedule.alpha(times) / schedule.sigma(times))
+    earlier: Tensor | None = None
+    for k, (t, s) in enumerate(zip(times[:-1], times[1:], strict=True)):
+        x0 = denoiser(x, t)
+        if trace:
+            trace(k, x, x0)
+        ahead = x0
+        if earlier is not None and s > 0:
+            step, before = log_snr[k + 1] - log_snr[k], log_snr[k] - log_snr[k - 1]
+            ahead = x0 + (step / (2 * before)).to(x.dtype) * (x0 - earlier)
+        x = _ddim_step(x, ahead, t, s, schedule)
+        earlier = x0
+    return x
+
+
+SAMPLERS: dict[str, Callable[..., Tensor]] = {
+    "ancestral": ancestral,
+    "ddim": ddim,
+    "euler": euler,
+    "heun": heun,
+    "dpm_solver_pp": dpm_solver_pp,
+}
+
+
+def evaluations(sampler: str, steps: int) -> int:
+    """Give the number of function evaluations (NFE) per image."""
+    return 2 * steps - 1 if sampler == "heun" else steps

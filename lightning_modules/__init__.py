@@ -1,0 +1,1 @@
+"""One method per file: wiring between a network, its mathematics and Lightning."""

@@ -1,0 +1,150 @@
+"""The contract between methods and everything around them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from datamodules.base import Batch
+from functional.learning_rate import learning_rate_factor
+from functional.seeding import derive_seed
+
+CAPABILITIES = ("sample", "restore", "features", "chain")
+
+
+class ImageModule(LightningModule):
+    """A method on images: float32 ``(N, C, H, W)`` in [-1, 1] in and out.
+
+    A method overrides what it can do and lists it in ``capabilities``; callbacks and commands skip
+    the rest and never make a number up for it.
+
+    Attributes:
+        capabilities: the names among ``CAPABILITIES`` that the method provides.
+        ema_modules: names of the sub-modules of which an average of weights is kept.
+        images_seen: training images seen by all processes; the axis of every chart.
+        steps: training batches done (``trainer.global_step`` counts every optimiser's steps).
+        progress: share of the training budget used, in [0, 1]; set by the budget callback.
+        scores: what the last validation measured, by key, e.g. ``gen/fid/fmnist_cnn@2k``.
+        autocast_dtype: of the run's mixed precision, or None; set when the module is built.
+        chunk_size: images made at once; work is cut at multiples of it whatever the number of
+            processes, so that the same seeds give the same bytes.
+    """
+
+    capabilities: frozenset[str] = frozenset()
+    ema_modules: tuple[str, ...] = ()
+    chunk_size: int = 250
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.images_seen = 0
+        self.steps = 0
+        self.progress = 0.0
+        self.autocast_dtype: torch.dtype | None = None
+        self.scores: dict[str, float] = {}
+        self.evaluation_weights: Any = None
+        self._evaluation = ExitStack()
+
+    # What a method provides
+
+    def sample(
+        self, n: int, *, seeds: Sequence[int], labels: Tensor | None = None
+    ) -> Tensor:
+        """Give ``n`` images from noise (and labels) alone; image i depends on ``seeds[i]`` only."""
+        raise NotImplementedError(f"{type(self).__name__} cannot sample")
+
+    def restore(self, corrupted: Tensor, operator: Any, *, seeds: Sequence[int]) -> Tensor:
+        """Give restored images; ``operator`` says what was done to ``corrupted``."""
+        raise NotImplementedError(f"{type(self).__name__} cannot restore")
+
+    def features(self, images: Tensor) -> Tensor:
+        """Give representations ``(N, D)`` of ``images`` for probes."""
+        raise NotImplementedError(f"{type(self).__name__} has no features")
+
+    def previews(self, batch: Batch) -> dict[str, Tensor]:
+        """Give what a person wants to see, by name: images, or rows of images ``(N, K, C, H, W)``."""
+        return {}
+
+    def sampling_record(self) -> dict[str, Any]:
+        """Give how :meth:`sample` works, for the protocol record: sampler, steps, NFE and the like."""
+        return {}
+
+    def forward_flops(self) -> int | None:
+        """Give the floating-point operations of one forward pass on one image, where known."""
+        return None
+
+    @staticmethod
+    def count_flops(network: nn.Module, image_shape: tuple[int, ...], *inputs: Tensor) -> int:
+        """Count the operations of ``network`` on one image of ``image_shape`` and more ``inputs``."""
+        parameter = next(network.parameters())
+        image = torch.zeros(1, *image_shape, device=parameter.device)
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            network(image, *(extra.to(parameter.device) for extra in inputs))
+        return int(counter.get_total_flops())
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Give the autocast context of the run's precision, for work outside Lightning's steps."""
+        if self.autocast_dtype is None:
+            return ExitStack()
+        return torch.autocast(self.device.type, dtype=self.autocast_dtype)
+
+    # Counting, for every method alike
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Count the batch and make its randomness a function of (seed, step, rank)."""
+        self.images_seen += batch.images.shape[0] * self.trainer.world_size
+        self.steps += 1
+        torch.manual_seed(derive_seed(self.run_seed, self.steps, self.global_rank))
+
+    @property
+    def run_seed(self) -> int:
+        """The seed of the run, as the data module holds it."""
+        return int(getattr(getattr(self.trainer, "datamodule", None), "seed", 0))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["counters"] = {"images_seen": self.images_seen, "steps": self.steps}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        counters = checkpoint["counters"]
+        self.images_seen, self.steps = counters["images_seen"], counters["steps"]
+
+    def report(self, name: str, value: float) -> None:
+        """Log a score of this validation or test, and keep it for the checkpoint and the summary."""
+        self.scores[name] = value
+        self.log(name, value, rank_zero_only=True, add_dataloader_idx=False)
+
+    def learning_rate_lambda(self, warmup_steps: int, decay: str) -> Any:
+        """Give the factor for ``LambdaLR``: warm-up in steps, decay over the run's budget."""
+        learning_rate_factor(0, warmup_steps, 0.0, decay)
+        return lambda _: learning_rate_factor(self.steps, warmup_steps, self.progress, decay)
+
+    # Evaluation always sees the averaged weights, whatever the order of callbacks
+
+    def averaged(self) -> AbstractContextManager[Any]:
+        """Give a context in which the weights are the averaged ones, where an average is kept."""
+        return self.evaluation_weights() if self.evaluation_weights else ExitStack()
+
+    def on_validation_model_eval(self) -> None:
+        super().on_validation_model_eval()
+        self._evaluation.enter_context(self.averaged())
+
+    def leave_evaluation(self) -> None:
+        """Put the raw weights back where an evaluation was cut short."""
+        self._evaluation.close()
+
+    def on_validation_model_train(self) -> None:
+        self._evaluation.close()
+        super().on_validation_model_train()
+
+    def on_test_model_eval(self) -> None:
+        super().on_test_model_eval()
+        self._evaluation.enter_context(self.averaged())
+
+    def on_test_model_train(self) -> None:
+        self._evaluation.close()
+        super().on_test_model_train()

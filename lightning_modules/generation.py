@@ -1,0 +1,43 @@
+"""Many images from one model, cut into fixed chunks so that any number of processes agrees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from functional.images import to_uint8
+from functional.seeding import image_seeds
+from lightning_modules.base import ImageModule
+
+
+class Chunk(NamedTuple):
+    """``indices`` ``(n,)`` int64 and ``images`` ``(n, C, H, W)`` uint8, both on the CPU."""
+
+    indices: Tensor
+    images: Tensor
+
+
+def generate(
+    module: ImageModule, n: int, seed: int, rank: int = 0, world_size: int = 1
+) -> Iterator[Chunk]:
+    """Yield images 0..n-1 of the stream named by ``seed``, a chunk at a time.
+
+    Image i depends on (``seed``, i) alone. Chunks begin at multiples of ``module.chunk_size``, and
+    a process makes every ``world_size``-th, so the union over processes is the same bytes.
+
+    Raises:
+        ValueError: for n < 1, or where the method cannot sample.
+    """
+    if n < 1:
+        raise ValueError(f"n={n} images asked for, expected at least 1")
+    if "sample" not in module.capabilities:
+        raise ValueError(f"{type(module).__name__} cannot sample from noise; choose another method")
+    starts = list(range(0, n, module.chunk_size))
+    for start in starts[rank::world_size]:
+        indices = range(start, min(start + module.chunk_size, n))
+        with torch.no_grad():
+            images = module.sample(len(indices), seeds=image_seeds(seed, indices))
+        yield Chunk(torch.tensor(indices), to_uint8(images).cpu())

@@ -1,0 +1,1 @@
+"""Metrics of generated images under a stated protocol; they never sit inside a LightningModule."""

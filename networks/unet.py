@@ -1,0 +1,224 @@
+"""The U-Net of Ho et al. (2020), configurable, fast in channels_last."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def sinusoidal_embedding(t: Tensor, dim: int) -> Tensor:
+    """Give the Transformer's embedding of ``t`` ``(N,)`` as ``(N, dim)`` float32: sines, then cosines."""
+    half = dim // 2
+    decay = math.log(10_000) / (half - 1)
+    frequencies = torch.exp(torch.arange(half, device=t.device, dtype=torch.float32) * -decay)
+    angles = t.float()[:, None] * frequencies[None]
+    return F.pad(torch.cat([angles.sin(), angles.cos()], dim=1), (0, dim % 2))
+
+
+def zero_init(layer: nn.Module) -> nn.Module:
+    """Set the parameters of ``layer`` to zero, so that its block starts as the identity."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
+
+
+def norm(channels: int, groups: int = 32) -> nn.GroupNorm:
+    """Give GroupNorm with eps 1e-6 and the largest number of groups up to ``groups`` that divides."""
+    while channels % groups:
+        groups -= 1
+    return nn.GroupNorm(groups, channels, eps=1e-6)
+
+
+class ResidualBlock(nn.Module):
+    """norm, SiLU, conv; plus the time embedding; norm, SiLU, dropout, conv; plus the input.
+
+    With ``scale_shift`` the embedding modulates the second norm (Nichol & Dhariwal 2021) instead of
+    being added before it.
+    """
+
+    def __init__(
+        self, c_in: int, c_out: int, embedding: int, dropout: float, scale_shift: bool
+    ) -> None:
+        super().__init__()
+        self.norm1, self.conv1 = norm(c_in), nn.Conv2d(c_in, c_out, 3, padding=1)
+        self.embed = nn.Linear(embedding, 2 * c_out if scale_shift else c_out)
+        self.norm2 = norm(c_out)
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        self.conv2 = zero_init(nn.Conv2d(c_out, c_out, 3, padding=1))
+        self.skip = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
+        self.scale_shift = scale_shift
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        h = self.conv1(F.silu(self.norm1(x)))
+        shift = self.embed(embedding)[:, :, None, None].to(h.dtype)
+        if self.scale_shift:
+            scale, shift = shift.chunk(2, dim=1)
+            h = self.norm2(h) * (1 + scale) + shift
+        else:
+            h = self.norm2(h + shift)
+        return cast(Tensor, self.skip(x) + self.conv2(self.dropout(F.silu(h))))
+
+
+class AttentionBlock(nn.Module):
+    """Self-attention over positions with ``heads`` heads, residual, scale (C / heads)^-0.5."""
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        if channels % heads:
+            raise ValueError(f"{channels} channels do not divide into {heads} attention heads")
+        self.norm, self.heads = norm(channels), heads
+        self.qkv = nn.Conv2d(channels, 3 * channels, 1)
+        self.out = zero_init(nn.Conv2d(channels, channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, height, width = x.shape
+        qkv = self.qkv(self.norm(x)).permute(0, 2, 3, 1)
+        qkv = qkv.reshape(n, height * width, 3, self.heads, c // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        h = F.scaled_dot_product_attention(q, k, v)
+        h = h.transpose(1, 2).reshape(n, height, width, c).permute(0, 3, 1, 2)
+        return cast(Tensor, x + self.out(h))
+
+
+class Level(nn.Module):
+    """A residual block and, where asked for, attention after it."""
+
+    def __init__(self, block: ResidualBlock, attention: AttentionBlock | None) -> None:
+        super().__init__()
+        self.block = block
+        self.attention = attention if attention is not None else nn.Identity()
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        return cast(Tensor, self.attention(self.block(x, embedding)))
+
+
+class Downsample(nn.Module):
+    """Halve height and width by a stride-2 convolution padded right and below, as the authors do."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.conv(F.pad(x, (0, 1, 0, 1))))
+
+
+class Upsample(nn.Module):
+    """Double height and width (nearest), or match a skip of odd size, then convolve."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        return cast(Tensor, self.conv(F.interpolate(x, size=size, mode="nearest")))
+
+
+class UNet(nn.Module):
+    """The U-Net of Ho et al. (2020): images ``(N, C, H, W)`` and times ``(N,)`` to images.
+
+    At the CIFAR-10 settings of the paper (128 channels, multipliers 1, 2, 2, 2, two blocks a
+    level, attention at 16, dropout 0.1) it has 35,746,307 parameters.
+
+    Args:
+        in_channels, out_channels: of the images.
+        image_size: height and width; decides where ``attention_resolutions`` are met.
+        channels: width of the first level.
+        multipliers: width of each level over ``channels``; between levels the size halves.
+        blocks: residual blocks per level going down; one more going up.
+        attention_resolutions: heights (after ``patch_size``) at which attention follows a block.
+        heads: attention heads.
+        dropout: before the second convolution of a block.
+        patch_size: 1, or p to fold p x p pixels into channels first (space-to-depth), which costs
+            p^2 times less at the first level.
+        scale_shift: see :class:`ResidualBlock`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        image_size: int,
+        channels: int,
+        multipliers: Sequence[int],
+        blocks: int,
+        attention_resolutions: Sequence[int],
+        heads: int = 1,
+        dropout: float = 0.0,
+        patch_size: int = 1,
+        scale_shift: bool = False,
+    ) -> None:
+        super().__init__()
+        _check(image_size, patch_size, multipliers, blocks)
+        self.patch_size, self.channels = patch_size, channels
+        embedding = 4 * channels
+        self.embed = nn.Sequential(
+            nn.Linear(channels, embedding), nn.SiLU(), nn.Linear(embedding, embedding)
+        )
+        self.stem = nn.Conv2d(in_channels * patch_size**2, channels, 3, padding=1)
+
+        def level(c_in: int, c_out: int, attend: bool) -> Level:
+            attention = AttentionBlock(c_out, heads) if attend else None
+            return Level(ResidualBlock(c_in, c_out, embedding, dropout, scale_shift), attention)
+
+        size, width, skips = image_size // patch_size, channels, [channels]
+        self.down = nn.ModuleList()
+        sizes = []
+        for depth, multiplier in enumerate(multipliers):
+            sizes.append(size)
+            for _ in range(blocks):
+                self.down.append(level(width, channels * multiplier, size in attention_resolutions))
+                width = channels * multiplier
+                skips.append(width)
+            if depth < len(multipliers) - 1:
+                self.down.append(Downsample(width))
+                skips.append(width)
+                size = (size + 1) // 2
+        self.middle = nn.ModuleList([level(width, width, True), level(width, width, False)])
+        self.up = nn.ModuleList()
+        for depth, multiplier in reversed(list(enumerate(multipliers))):
+            for _ in range(blocks + 1):
+                attend = sizes[depth] in attention_resolutions
+                self.up.append(level(width + skips.pop(), channels * multiplier, attend))
+                width = channels * multiplier
+            if depth > 0:
+                self.up.append(Upsample(width))
+        self.norm_out = norm(width)
+        self.head = zero_init(nn.Conv2d(width, out_channels * patch_size**2, 3, padding=1))
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """Give the prediction ``(N, out_channels, H, W)`` for noisy images ``x`` at times ``t`` ``(N,)``."""
+        embedding = F.silu(self.embed(sinusoidal_embedding(t, self.channels)))
+        x = x.contiguous(memory_format=torch.channels_last)
+        h = self.stem(F.pixel_unshuffle(x, self.patch_size))
+        skips = [h]
+        for module in self.down:
+            h = module(h, embedding) if isinstance(module, Level) else module(h)
+            skips.append(h)
+        for module in self.middle:
+            h = module(h, embedding)
+        for module in self.up:
+            if isinstance(module, Upsample):
+                h = module(h, skips[-1].shape[-2:])
+            else:
+                h = module(torch.cat([h, skips.pop()], dim=1), embedding)
+        return F.pixel_shuffle(self.head(F.silu(self.norm_out(h))), self.patch_size)
+
+
+def _check(image_size: int, patch_size: int, multipliers: Sequence[int], blocks: int) -> None:
+    if image_size % patch_size:
+        raise ValueError(f"image_size {image_size} is not divisible by patch_size {patch_size}")
+    if blocks < 1 or not multipliers:
+        raise ValueError(f"need blocks >= 1 and multipliers, got {blocks} and {list(multipliers)}")
+    smallest = image_size / patch_size / 2 ** (len(multipliers) - 1)
+    if smallest < 2:
+        raise ValueError(
+            f"{len(multipliers)} levels halve {image_size // patch_size} pixels below 2; "
+            "give fewer multipliers or larger images"
+        )

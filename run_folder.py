@@ -1,0 +1,258 @@
+"""A run folder: made, found again, resumed, read.
+
+``config.yaml`` (resolved), ``run.json``, ``metrics.jsonl``, ``checkpoints/``, ``samples/`` and the
+loggers' files: whatever evaluating, sampling, comparing and resuming need. Nothing in it names the
+place where it lies, so it can be moved.
+"""
+
+from __future__ import annotations
+
+import copy
+import fcntl
+import json
+import os
+import secrets
+import sys
+import time
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from subprocess import DEVNULL, CalledProcessError, check_output
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from callbacks.run_record import write_json
+from config import ConfigError
+
+# What a resumed run may change: where and how long it computes, never what it computes.
+FREE = (
+    "budget", "logger", "paths", "resume", "name", "tags", "notes", "group",
+    "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy",
+    "callbacks.budget", "callbacks.progress", "callbacks.generation.cache", "data.data_dir",
+)  # fmt: skip
+# Processes that the Trainer starts find the folder of their run here.
+FOLDER_VARIABLE = "ATELIER_RUN_FOLDER"
+PACKAGES = ("torch", "lightning", "torchvision", "torchmetrics", "timm", "wandb", "hydra-core")
+
+
+@dataclass
+class Run:
+    """A run folder in use: ``checkpoint`` is what training goes on from, or None."""
+
+    folder: Path
+    config: dict[str, Any]
+    id: str
+    checkpoint: Path | None = None
+    lock: int | None = None
+
+
+def create(config: dict[str, Any], title: str) -> Run:
+    """Make the folder of a new run, or join the one that rank 0 made.
+
+    Args:
+        config: checked and resolved.
+        title: what the name begins with where ``config["name"]`` is null.
+
+    Raises:
+        ConfigError: where the name is taken, or the folder cannot be written.
+    """
+    if FOLDER_VARIABLE in os.environ:
+        return read(Path(os.environ[FOLDER_VARIABLE]))
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return _create_under_torchrun(config)
+    folder = _make_folder(Path(config["paths"]["runs"]), config["name"], title)
+    os.environ[FOLDER_VARIABLE] = str(folder.resolve())
+    return _begin(folder, config)
+
+
+def _create_under_torchrun(config: dict[str, Any]) -> Run:
+    if not config["name"]:
+        raise ConfigError("under torchrun every process must know the run: give it by name=NAME")
+    folder = Path(config["paths"]["runs"]) / config["name"]
+    if os.environ.get("RANK", "0") == "0":
+        return _begin(_make_folder(folder.parent, folder.name, ""), config)
+    deadline = time.monotonic() + 120
+    while not (folder / "run.json").exists():
+        if time.monotonic() > deadline:
+            raise ConfigError(f"rank 0 did not make {folder} within 120 s")
+        time.sleep(0.2)
+    return read(folder)
+
+
+def _make_folder(runs: Path, name: str | None, title: str) -> Path:
+    base = name or f"{title}-{time.strftime('%Y%m%d-%H%M%S')}"
+    for attempt in range(100):
+        folder = runs / (base if attempt == 0 else f"{base}-{attempt + 1}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError as error:
+            if name:
+                raise ConfigError(
+                    f"{folder} exists; go on with it by resume={folder} or choose another name"
+                ) from error
+        except OSError as error:
+            raise ConfigError(
+                f"cannot write the run folder {folder} ({error.strerror}); set paths.runs"
+            ) from error
+    raise ConfigError(f"{runs / base} and a hundred like it exist; give name=NAME")
+
+
+def _begin(folder: Path, config: dict[str, Any]) -> Run:
+    run = Run(folder, config, id=secrets.token_hex(4))
+    run.lock = _lock(folder)
+    OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
+    write_json(folder / "run.json", {"name": folder.name, "wandb_id": run.id, **provenance(config)})
+    return run
+
+
+def provenance(config: dict[str, Any]) -> dict[str, Any]:
+    """Give where a run comes from: command, seed, versions, commit."""
+    return {
+        "status": "starting",
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": " ".join(["python", os.path.basename(sys.argv[0]), *sys.argv[1:]]),
+        "seed": config["seed"],
+        "method": config["method"]["_target_"].rsplit(".", 1)[-1],
+        "data": config["data"]["_target_"].rsplit(".", 1)[-1],
+        "precision": config["trainer"]["precision"],
+        "versions": {"python": sys.version.split()[0], **_versions()},
+        "git": _git(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _git() -> dict[str, Any]:
+    here = Path(__file__).parent
+    try:
+        command = ["git", "-C", str(here)]
+        commit = check_output([*command, "rev-parse", "HEAD"], text=True, stderr=DEVNULL).strip()
+        changed = check_output([*command, "status", "--porcelain"], text=True, stderr=DEVNULL)
+        return {"commit": commit, "changed": bool(changed.strip())}
+    except (OSError, CalledProcessError):
+        return {}
+
+
+def read(folder: Path) -> Run:
+    """Open an existing run folder to read.
+
+    Raises:
+        ConfigError: where it is no run folder or half of one.
+    """
+    try:
+        loaded = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=True)
+        record = json.loads((folder / "run.json").read_text())
+    except (FileNotFoundError, NotADirectoryError) as error:
+        missing = Path(error.filename).name
+        raise ConfigError(f"{folder} is no run folder: it has no {missing}") from error
+    except (OmegaConfBaseException, ValueError, OSError) as error:
+        raise ConfigError(f"{folder} cannot be read: {str(error).splitlines()[0]}") from error
+    if not isinstance(loaded, dict) or "method" not in loaded:
+        raise ConfigError(f"{folder}/config.yaml is no configuration of a run")
+    return Run(folder, loaded, id=str(record.get("wandb_id", secrets.token_hex(4))))
+
+
+def resume(folder: Path, asked: dict[str, Any], overrides: list[str]) -> Run:
+    """Open a run folder to go on with it.
+
+    Args:
+        folder: the run folder.
+        asked: the checked configuration of the command line.
+        overrides: the command line's own settings, ``key=value``; the others are the run's.
+
+    Raises:
+        ConfigError: where settings that decide the result changed (each is listed), the folder is
+            read-only, or another process trains in it.
+    """
+    run = read(folder)
+    run.config = merged(run.config, asked, overrides)
+    if FOLDER_VARIABLE not in os.environ and os.environ.get("RANK", "0") == "0":
+        _check_writable(folder)
+        run.lock = _lock(folder)
+        os.environ[FOLDER_VARIABLE] = str(folder.resolve())
+    last = folder / "checkpoints" / "last.ckpt"
+    run.checkpoint = last if last.exists() else None
+    return run
+
+
+def merged(saved: dict[str, Any], asked: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    """Give ``saved`` with the overrides that a resume may make; refuse the others, listing them."""
+    before, after = flatten(saved), flatten(asked)
+    named = [override.lstrip("+~").split("=")[0].split("@")[0] for override in overrides]
+    roots = ["" if name in ("experiment", "debug") else name for name in named if name != "resume"]
+    touched = {
+        key for root in roots for key in before.keys() | after.keys() if not root or _below(key, root)
+    }
+    changed = {key for key in touched if before.get(key) != after.get(key)}
+    refused = sorted(key for key in changed if not any(_below(key, free) for free in FREE))
+    if refused:
+        lines = "; ".join(f"{k}: {before.get(k)!r} -> {after.get(k)!r}" for k in refused)
+        raise ConfigError(f"resume refused, settings changed: {lines}. Start a new run instead")
+    result = copy.deepcopy(saved)
+    for free in FREE:
+        if any(_below(key, free) for key in changed):
+            _set(result, free, _get(asked, free))
+    if any(_below(key, "budget") for key in changed):
+        _set(result, "callbacks.budget", _get(asked, "callbacks.budget"))
+    return result
+
+
+def _below(key: str, root: str) -> bool:
+    return key == root or key.startswith(root + ".")
+
+
+def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Give the leaves of nested dicts by dotted key; lists are leaves."""
+    if not isinstance(node, dict) or not node:
+        return {prefix: node}
+    leaves: dict[str, Any] = {}
+    for key, value in node.items():
+        leaves |= flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    return leaves
+
+
+def _get(node: dict[str, Any], key: str) -> Any:
+    for part in key.split("."):
+        node = node.get(part, {})
+    return node
+
+
+def _set(node: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    for part in parents:
+        node = node[part]
+    node[last] = value
+
+
+def _check_writable(folder: Path) -> None:
+    probe = folder / f".writable.{os.getpid()}"
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"{folder} cannot be written ({error.strerror}); copy the folder to a place that can, "
+            "and resume there"
+        ) from error
+
+
+def _lock(folder: Path) -> int:
+    """Hold the folder for this process; the system lets go when the process ends, however it ends."""
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise ConfigError(f"another process trains in {folder}; wait for it or stop it") from error
+    return descriptor

@@ -1,0 +1,73 @@
+"""What a person reads before and after training."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from lightning.pytorch.loggers import WandbLogger
+
+from callbacks.run_record import MetricsFile
+from experiment import Experiment
+from run_folder import Run
+
+
+def opening(run: Run, built: Experiment) -> None:
+    """Say what is about to be trained, and where it goes; hand the settings to the loggers."""
+    for logger in built.trainer.loggers:
+        if not isinstance(logger, MetricsFile):
+            logger.log_hyperparams(run.config)
+    if not built.trainer.is_global_zero:
+        return
+    parameters = sum(p.numel() for p in built.module.parameters())
+    data = run.config["data"]
+    print(
+        f"{type(built.module).__name__} ({parameters:,} parameters) on {type(built.data).__name__} "
+        f"({data['channels']} x {data['image_size']} x {data['image_size']}), global batch "
+        f"{data['batch_size']}, {run.config['trainer']['precision']}, seed {run.config['seed']}"
+    )
+    verb = "going on from its last checkpoint" if run.checkpoint else "new run"
+    print(f"run folder: {run.folder} ({verb})", flush=True)
+
+
+def closing(run: Run, built: Experiment) -> None:
+    """Say what came out, where it is, and what can be done with it."""
+    if not built.trainer.is_global_zero:
+        return
+    record = json.loads((run.folder / "run.json").read_text())
+    lines = [
+        "",
+        f"{record['images_seen']:,} images in {record['wall_clock_seconds'] / 60:.1f} minutes, "
+        f"{record.get('images_per_second') or 0:.0f} images/s",
+        *_scores(record),
+        f"pictures     {run.folder / 'samples'}",
+        f"checkpoints  {run.folder / 'checkpoints'}",
+        f"resume       python train.py resume={run.folder} budget.minutes=10",
+        f"sample       python sample.py run={run.folder} n=64 seed=0 output=samples/",
+        f"evaluate     python evaluate.py run={run.folder}",
+        *_wandb(run, built),
+    ]
+    print("\n".join(lines), flush=True)
+
+
+def _scores(record: dict[str, Any]) -> list[str]:
+    """Give the scores of the end, the best FID on the way, and the protocol they stand on."""
+    final, best = record.get("final", {}), record.get("best", {})
+    lines = [f"{key:<34} {value:.4g}" for key, value in final.items()]
+    lines += [
+        f"{key:<34} {value:.4g} (best while training)"
+        for key, value in best.items()
+        if key.startswith("gen/fid")
+    ]
+    ids = list(record.get("protocols", {}))
+    return lines + ([f"protocol     {', '.join(ids)} (run.json says what they stand for)"] if ids else [])
+
+
+def _wandb(run: Run, built: Experiment) -> list[str]:
+    for logger in built.trainer.loggers:
+        if isinstance(logger, WandbLogger) and getattr(logger, "mode", "") == "offline":
+            return [
+                f"view         wandb leet {run.folder}/wandb",
+                f"sync         wandb sync {run.folder}/wandb/offline-run-*",
+            ]
+    return []
