@@ -1,4 +1,7 @@
-"""What the commands have in common: one clear line for a mistake, and exit code 1."""
+"""What the commands have in common: one clear line for a mistake, and exit code 1.
+
+``HYDRA_FULL_ERROR=1`` shows the traceback of a mistake as well.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,26 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 
 from config import nearest, register
 
 ROOT = Path(__file__).parent
+_full_traceback = False
 # Mistakes of a user: their message is the help. Anything else is a bug and shows its traceback.
 _EXPECTED = (ValueError, FileNotFoundError, PermissionError, NotImplementedError)
 
 
 def run(main: Callable[[], Any]) -> None:
     """Call a Hydra main; an expected error ends the process with one line and exit code 1."""
-    full = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    global _full_traceback
+    _full_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would print and exit by itself
     register()
     try:
@@ -27,12 +36,27 @@ def run(main: Callable[[], Any]) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        if full or not _expected(error):
-            traceback.print_exc()
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        if _expected(error) and not full:
-            print("(HYDRA_FULL_ERROR=1 shows the traceback)", file=sys.stderr)
-        sys.exit(1)
+        fail(error)
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """End a single job at its error with one line; a job of a sweep hands it to the launcher."""
+    try:
+        yield
+    except Exception as error:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise
+        fail(error)
+
+
+def fail(error: Exception) -> NoReturn:
+    """Print what went wrong and exit with code 1: a line for a mistake, a traceback for a bug."""
+    expected = _expected(error)
+    if _full_traceback or not expected:
+        traceback.print_exception(error)
+    print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
+    sys.exit(1)
 
 
 def _cause(error: BaseException) -> BaseException:

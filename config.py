@@ -60,17 +60,17 @@ class Train:
 
 @dataclass
 class Use:
-    """What ``sample.py`` and ``evaluate.py`` share: which run, and where it computes."""
+    """What ``sample.py`` and ``evaluate.py`` share: which weights of which run, and on what."""
 
     run: str = MISSING
     checkpoint: str = MISSING
     weights: str = MISSING
+    n: int = MISSING
     seed: int = MISSING
-    accelerator: str = MISSING
-    devices: int = MISSING
-    precision: str | None = None
-    chunk_size: int | None = None
-    overrides: dict[str, Any] = field(default_factory=dict)
+    find_unused_parameters: bool = False
+    sampling: dict[str, Any] = field(default_factory=dict)
+    trainer: dict[str, Any] = field(default_factory=dict)
+    paths: Paths = field(default_factory=Paths)
 
 
 @dataclass
@@ -78,22 +78,17 @@ class Sample(Use):
     """What ``sample.py`` takes; values are in ``conf/sample.yaml``."""
 
     task: str = MISSING
-    n: int = MISSING
-    output: str | None = None
+    output: str = MISSING
 
 
 @dataclass
 class Evaluate(Use):
     """What ``evaluate.py`` takes; values are in ``conf/evaluate.yaml``."""
 
-    n: int = MISSING
     metrics: list[str] = MISSING
-    extractor: str = MISSING
+    extractor: str | None = None
     extractor_weights: str | None = None
     extractor_sha256: str | None = None
-    reference: str = MISSING
-    cache: str = MISSING
-    data: dict[str, Any] = field(default_factory=dict)
 
 
 def register() -> None:

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from callbacks.checkpoints import AtomicCheckpointIO, read_checkpoint
 from callbacks.run_record import MetricsFile
-from config import ConfigError
+from config import ConfigError, nearest
 from lightning_modules.base import ImageModule
 from schema_check import check_tree
 
@@ -39,15 +39,19 @@ def check(cfg: DictConfig) -> dict[str, Any]:
         ConfigError: naming the key that is wrong and the nearest valid one.
     """
     plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    plain["trainer"]["precision"] = precision(plain)
+    check_plain(plain)
+    return plain
+
+
+def check_plain(plain: dict[str, Any]) -> None:
+    """Check every part of a resolved configuration; see :func:`check`."""
     for name, callback in plain.get("callbacks", {}).items():
         if callback is not None and "_target_" not in callback:
             known = [key for key, value in plain["callbacks"].items() if "_target_" in (value or {})]
-            from config import nearest
-
             raise ConfigError(f"unknown callback callbacks.{name}{nearest(name, known)}")
     for node in NODES:
         check_tree(plain.get(node), node)
-    return plain
 
 
 def make(node: dict[str, Any], **given: Any) -> Any:
@@ -198,4 +202,4 @@ def close(built: Experiment) -> None:
         if isinstance(logger, WandbLogger):
             import wandb
 
-            wandb.finish(quiet=True)
+            wandb.finish()

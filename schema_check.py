@@ -157,7 +157,7 @@ def _target_fits(value: Mapping[str, Any], hint: Any) -> bool:
 
 
 def _name(hint: Any) -> str:
-    return getattr(hint, "__name__", None) or str(hint).replace("typing.", "")
+    return hint.__name__ if inspect.isclass(hint) else str(hint).replace("typing.", "")
 
 
 def _short(error: BaseException) -> str:

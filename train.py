@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> None:
     """Compose, then train."""
-    train(cfg)
+    with command_line.clear_errors():
+        train(cfg)
 
 
 def train(cfg: DictConfig) -> Experiment:
@@ -50,10 +51,11 @@ def open_run(cfg: DictConfig) -> Run:
 
     config = experiment.check(cfg)
     refuse_unsafe_multirun(config)
-    config["trainer"]["precision"] = experiment.precision(config)
     resumed, config["resume"] = config["resume"], None
     if resumed:
-        return run_folder.resume(Path(resumed), config, list(HydraConfig.get().overrides.task))
+        run = run_folder.resume(Path(resumed), config, list(HydraConfig.get().overrides.task))
+        experiment.check_plain(run.config)
+        return run
     return run_folder.create(config, experiment.title(HydraConfig.get().runtime.choices))
 
 

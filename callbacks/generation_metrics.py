@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -90,7 +89,7 @@ class GenerationTracker(Callback):
             data = trainer.datamodule  # type: ignore[attr-defined]
             self._reference = reference_statistics(
                 self._extractor,
-                lambda rank, world: data.uint8_batches("reference", 500, rank, world),
+                data.uint8_batches("reference", 500),
                 data.fingerprint("reference"),
                 Path(self.cache),
             )
@@ -99,7 +98,9 @@ class GenerationTracker(Callback):
         if self._extractor is None or self._reference is None:
             return
         assert isinstance(module, ImageModule)
-        scorer = GenerationMetrics(self._extractor, self.metrics, self._reference, seed=self.seed)
+        scorer = GenerationMetrics(
+            self._extractor, self.metrics, reference=self._reference, seed=self.seed
+        )
         for chunk in generate(module, n, self.seed, trainer.global_rank, trainer.world_size):
             scorer.update(chunk.images, chunk.indices)
         for name, value in scorer.compute().items():
@@ -110,14 +111,12 @@ class GenerationTracker(Callback):
         """Give what the scores on ``n`` images stand on."""
         assert self._extractor is not None and self._reference is not None
         data = trainer.datamodule  # type: ignore[attr-defined]
-        averaged = module.evaluation_weights is not None
-        return ProtocolRecord.of(
+        return protocol(
             self._extractor,
             self._reference,
-            reference_dataset=data.name,
-            reference_split="train",
+            dataset=data.name,
             n=n,
-            weights="ema" if averaged else "raw",
+            weights="ema" if module.evaluation_weights else "raw",
             precision=str(trainer.precision),
             seed=self.seed,
             sampling=module.sampling_record(),
@@ -129,7 +128,7 @@ class GenerationTracker(Callback):
         if not trainer.is_global_zero or not path.exists():
             return
         content = json.loads(path.read_text())
-        content.setdefault("protocols", {})[record.id] = dataclasses.asdict(record)
+        content.setdefault("protocols", {})[record.id] = record.as_dict()
         write_json(path, content)
 
     def state_dict(self) -> dict[str, Any]:
@@ -137,3 +136,37 @@ class GenerationTracker(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.validations = state_dict["validations"]
+
+
+def protocol(
+    extractor: FeatureExtractor,
+    reference: ReferenceStatistics,
+    *,
+    dataset: str,
+    n: int,
+    weights: str,
+    precision: str,
+    seed: int,
+    sampling: dict[str, Any],
+    split: str = "train",
+) -> ProtocolRecord:
+    """Give the record of scores of ``n`` images against ``reference``."""
+    return ProtocolRecord(
+        extractor=extractor.name,
+        extractor_sha256=extractor.weights_sha256,
+        resize=extractor.resize,
+        antialias=extractor.antialias,
+        reference_dataset=dataset,
+        reference_split=split,
+        reference_n=reference.n,
+        reference_sha256=reference.sha256,
+        n_generated=n,
+        sampler=sampling.get("sampler", "one pass"),
+        spacing=sampling.get("spacing"),
+        nfe=sampling.get("nfe", 1),
+        eta=sampling.get("eta"),
+        guidance=sampling.get("guidance"),
+        weights=weights,
+        precision=precision,
+        seed=seed,
+    )

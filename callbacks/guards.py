@@ -8,6 +8,7 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from lightning_modules.base import ImageModule
@@ -34,10 +35,11 @@ class Guards(Callback):
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
-        gradients = [p.grad for g in optimizer.param_groups for p in g["params"] if p.grad is not None]
-        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-        self._norm = norm if self._norm is None else torch.maximum(self._norm, norm)
         assert isinstance(pl_module, ImageModule)
+        groups = optimizer.param_groups
+        norm = get_total_norm([p.grad for g in groups for p in g["params"] if p.grad is not None])
+        pl_module.gradient_norm = norm
+        self._norm = norm if self._norm is None else torch.maximum(self._norm, norm)
         if pl_module.steps % self.every_n_steps == 0:
             pl_module.log("train/gradient_norm", norm)
 

@@ -11,7 +11,7 @@ from lightning import LightningDataModule
 from torch import Tensor, distributed
 
 from datamodules.batch import Batch as Batch
-from datamodules.loaders import BatchSampler, ImageLoader, TensorLoader, WorkerLoader
+from datamodules.loaders import BatchSampler, ImageLoader, TensorLoader, WorkerLoader, in_workers
 from datamodules.order import EvaluationBatchSampler, GlobalBatchSampler
 from datamodules.progress import Position, done, upcoming
 from datamodules.store import ImageStore, Splits, TensorStore
@@ -90,10 +90,10 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def val_dataloader(self) -> ImageLoader | list[ImageLoader]:
         """Batches of the validation split in fixed order; an empty list where there is none."""
-        return self._evaluation_loader("validation") if self.split_size("validation") else []
+        return self._evaluation_loader("validation")
 
-    def test_dataloader(self) -> ImageLoader:
-        """Batches of the test split in fixed order."""
+    def test_dataloader(self) -> ImageLoader | list[ImageLoader]:
+        """Batches of the test split in fixed order; an empty list where there is none."""
         return self._evaluation_loader("test")
 
     def split_size(self, split: str) -> int:
@@ -109,8 +109,10 @@ class ImageDataModule(LightningDataModule, ABC):
         goes to one process only.
         """
         store = self._store(split)
-        for indices in torch.split(torch.arange(rank, len(store), world_size), batch_size):
-            yield store.pixels(indices).cpu()
+        shares = torch.split(torch.arange(rank, len(store), world_size), batch_size)
+        if isinstance(store, TensorStore):
+            return map(store.pixels, shares)
+        return iter(in_workers(store.pixels, shares, self.num_workers))
 
     def fingerprint(self, split: str) -> str:
         """SHA-256 (hex) over the content of a split and the settings that change its pixels."""
@@ -193,8 +195,10 @@ class ImageDataModule(LightningDataModule, ABC):
             raise ValueError("resident='gpu' needs a GPU; use resident='cpu'")
         return device
 
-    def _evaluation_loader(self, split: str) -> ImageLoader:
+    def _evaluation_loader(self, split: str) -> ImageLoader | list[ImageLoader]:
         store, (rank, world_size) = self._resident(split), self._process()
+        if not len(store):
+            return []
         return self._loader(
             store, EvaluationBatchSampler(len(store), self.batch_size, rank, world_size)
         )

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torchvision
 
-from datamodules.download import quietly_download
+from datamodules.download import DownloadedDataModule
 from datamodules.idx import find_idx, read_idx
 from datamodules.in_memory import Images, InMemoryDataModule
 
@@ -44,7 +44,7 @@ def read_folder(folder: Path) -> tuple[Images, Images] | None:
     return Images(train[0].unsqueeze(1), train[1]), Images(test[0].unsqueeze(1), test[1])
 
 
-class FashionMNIST(InMemoryDataModule):
+class FashionMNIST(DownloadedDataModule):
     """The real set: 60,000 training and 10,000 test images, 28 x 28 grey, 10 classes.
 
     data_dir: folder with the idx files (plain or .gz), or with torchvision's FashionMNIST/raw
@@ -53,45 +53,15 @@ class FashionMNIST(InMemoryDataModule):
     """
 
     name = "fashion_mnist"
-
-    def __init__(
-        self,
-        *,
-        batch_size: int,
-        channels: int,
-        image_size: int,
-        num_classes: int,
-        seed: int,
-        horizontal_flip: bool,
-        validation_size: int,
-        resident: str,
-        data_dir: str,
-        download: bool,
-    ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            channels=channels,
-            image_size=image_size,
-            num_classes=num_classes,
-            seed=seed,
-            horizontal_flip=horizontal_flip,
-            validation_size=validation_size,
-            resident=resident,
-        )
-        self.data_dir, self.download = data_dir, download
-        self._failure = "not tried yet" if download else "now it is false"
+    dataset = torchvision.datasets.FashionMNIST
 
     def folders(self) -> list[Path]:
         """Where the files may lie, in the order in which they are looked for."""
-        root = Path(self.data_dir)
-        return [root, root / "FashionMNIST" / "raw", DEBIAN_FOLDER]
+        return [self.root, self.root / "FashionMNIST" / "raw", DEBIAN_FOLDER]
 
-    def prepare_data(self) -> None:
-        """Downloads the files where they are nowhere; a failure is told by `setup`."""
-        complete = (all(find_idx(folder, name) for name in SHA256) for folder in self.folders())
-        if self.download and not any(complete):
-            failure = quietly_download(torchvision.datasets.FashionMNIST, self.data_dir)
-            self._failure = f"download failed: {failure}" if failure else "downloaded"
+    def present(self) -> bool:
+        """Whether one of the folders has all four files."""
+        return any(all(find_idx(folder, name) for name in SHA256) for folder in self.folders())
 
     def read(self) -> tuple[Images, Images]:
         """Both splits, from the first folder that has all four files."""
@@ -103,9 +73,9 @@ class FashionMNIST(InMemoryDataModule):
         given, raw, debian = self.folders()
         raise FileNotFoundError(
             "Fashion-MNIST was not found. Either (1) put its four idx files (plain or .gz) into "
-            f"{given} or {raw}, or set data.data_dir; (2) install the Debian package "
-            f"dataset-fashion-mnist ({debian}); (3) set data.download=true with a network at hand "
-            f"({self._failure}). data=fashion_mnist_mini needs none of them."
+            f"{given} or {raw}, or set data.data_dir; or (2) install the Debian package "
+            f"dataset-fashion-mnist, which puts them into {debian}; or (3) set data.download=true "
+            f"with a network at hand{self.failure}. data=fashion_mnist_mini needs none of them."
         )
 
 

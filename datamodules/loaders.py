@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from datamodules.batch import Batch
-from datamodules.order import EvaluationBatchSampler, GlobalBatchSampler, Plan
+from datamodules.order import EvaluationBatchSampler, GlobalBatchSampler
 from datamodules.progress import Resumable
 from datamodules.store import ImageStore
 
+Result = TypeVar("Result")
 BatchSampler = GlobalBatchSampler | EvaluationBatchSampler
 
 
@@ -65,26 +66,6 @@ class TensorLoader(ImageLoader):
         return map(self.store.batch, self.batch_sampler)
 
 
-class _PlannedBatches(Dataset[Batch]):
-    """A store as torch's DataLoader sees it: a whole batch per request."""
-
-    def __init__(self, store: ImageStore) -> None:
-        self._store = store
-
-    def __len__(self) -> int:
-        return len(self._store)
-
-    def __getitems__(self, plan: Plan) -> Batch:
-        return self._store.batch(plan)
-
-    def __getitem__(self, index: int) -> Batch:
-        return self._store.batch(Plan(torch.tensor([index]), None))
-
-
-def _as_made(batch: Any) -> Any:
-    return batch
-
-
 class WorkerLoader(ImageLoader):
     """Batches that `num_workers` processes decode ahead; pinned where there is a GPU."""
 
@@ -97,17 +78,44 @@ class WorkerLoader(ImageLoader):
         num_workers: int,
     ) -> None:
         super().__init__(store, batch_sampler, owner)
-        self._loader: DataLoader[Batch] = DataLoader(
-            _PlannedBatches(store),
-            batch_sampler=batch_sampler,  # type: ignore[arg-type]
-            collate_fn=_as_made,
-            num_workers=num_workers,
-            persistent_workers=num_workers > 0,
-            prefetch_factor=4 if num_workers else None,
-            pin_memory=torch.cuda.is_available(),
-            # Of its own: each iteration draws from it, and must leave the global one as it is.
-            generator=torch.Generator(),
-        )
+        self._loader = in_workers(store.batch, batch_sampler, num_workers, stay=num_workers > 0)
 
     def _batches(self) -> Iterator[Batch]:
         return iter(self._loader)
+
+
+def in_workers(
+    make: Callable[[Any], Result], requests: Iterable[Any], num_workers: int, stay: bool = False
+) -> DataLoader[Result]:
+    """What `make` gives for each of `requests`, in order, made ahead by `num_workers` processes.
+
+    stay: keep the processes for the next iteration
+    """
+    return DataLoader(
+        _Requests(make),
+        batch_sampler=requests,
+        collate_fn=_as_made,
+        num_workers=num_workers,
+        persistent_workers=stay,
+        prefetch_factor=4 if num_workers else None,
+        pin_memory=torch.cuda.is_available(),
+        # Of its own: each iteration draws from it, and must leave the global one as it is.
+        generator=torch.Generator(),
+    )
+
+
+class _Requests(Dataset[Result]):
+    """A function as torch's DataLoader sees it: a data set that is asked for whole batches."""
+
+    def __init__(self, make: Callable[[Any], Result]) -> None:
+        self._make = make
+
+    def __getitem__(self, request: Any) -> Result:
+        return self._make(request)
+
+    def __getitems__(self, request: Any) -> Result:
+        return self._make(request)
+
+
+def _as_made(made: Any) -> Any:
+    return made

@@ -86,12 +86,9 @@ class Splits(NamedTuple):
 def hold_out(size: int, held_out: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Positions (kept, held out), each in rising order, by a draw that no run's seed changes.
 
-    Raises ValueError where nothing would be left to train on.
+    Raises ValueError where there are not that many.
     """
-    if not 0 <= held_out < size:
-        raise ValueError(
-            f"validation_size={held_out} must lie between 0 and {size - 1} "
-            f"for a training split of {size} images"
-        )
+    if not 0 <= held_out <= size:
+        raise ValueError(f"validation_size={held_out} must lie between 0 and {size} images")
     order = torch.randperm(size, generator=torch.Generator().manual_seed(seed))
     return order[held_out:].sort().values, order[:held_out].sort().values

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from lightning import LightningModule
 from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.optim import Optimizer
 from torch.utils.flop_counter import FlopCounterMode
 
 from datamodules.base import Batch
@@ -27,9 +29,11 @@ class ImageModule(LightningModule):
     Attributes:
         capabilities: the names among ``CAPABILITIES`` that the method provides.
         ema_modules: names of the sub-modules of which an average of weights is kept.
+        image_shape: (C, H, W) of the images.
         images_seen: training images seen by all processes; the axis of every chart.
         steps: training batches done (``trainer.global_step`` counts every optimiser's steps).
         progress: share of the training budget used, in [0, 1]; set by the budget callback.
+        gradient_norm: of the step that is about to be taken, where a callback measured it.
         scores: what the last validation measured, by key, e.g. ``gen/fid/fmnist_cnn@2k``.
         autocast_dtype: of the run's mixed precision, or None; set when the module is built.
         chunk_size: images made at once; work is cut at multiples of it whatever the number of
@@ -38,6 +42,7 @@ class ImageModule(LightningModule):
 
     capabilities: frozenset[str] = frozenset()
     ema_modules: tuple[str, ...] = ()
+    image_shape: tuple[int, int, int]
     chunk_size: int = 250
 
     def __init__(self) -> None:
@@ -46,6 +51,7 @@ class ImageModule(LightningModule):
         self.steps = 0
         self.progress = 0.0
         self.autocast_dtype: torch.dtype | None = None
+        self.gradient_norm: Tensor | None = None
         self.scores: dict[str, float] = {}
         self.evaluation_weights: Any = None
         self._evaluation = ExitStack()
@@ -117,6 +123,27 @@ class ImageModule(LightningModule):
         """Log a score of this validation or test, and keep it for the checkpoint and the summary."""
         self.scores[name] = value
         self.log(name, value, rank_zero_only=True, add_dataloader_idx=False)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip by global norm, with the norm that the guards measured a moment before.
+
+        Lightning refuses to clip for fused optimisers; without a gradient scaler nothing is wrong
+        with it.
+        """
+        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        if scaled or gradient_clip_val is None or gradient_clip_algorithm == "value":
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            return
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        norm, self.gradient_norm = self.gradient_norm, None
+        if norm is None:
+            norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+        clip_grads_with_norm_(parameters, gradient_clip_val, norm)
 
     def learning_rate_lambda(self, warmup_steps: int, decay: str) -> Any:
         """Give the factor for ``LambdaLR``: warm-up in steps, decay over the run's budget."""

@@ -20,7 +20,7 @@ from networks.cnn_features import CNNFeatures
 
 NAMES = ("fmnist_cnn", "inception", "timm:<name>")
 FMNIST_CNN_WEIGHTS = Path(__file__).parent / "assets" / "fmnist_cnn.safetensors"
-FMNIST_CNN_SHA256 = "ec93a8f5b1bb2e693d92e50a7d2e32f308658f35c1e0c380391c8b50f57019f5"
+FMNIST_CNN_SHA256 = "8f45e35e04aeac8147c41299823a21db324431cada6251cab712ce56d0026d0a"
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in grey (ITU-R BT.601)."""
 
@@ -126,7 +126,7 @@ class FashionMNISTExtractor(FeatureExtractor):
             pixels = (pixels * pixels.new_tensor(LUMA).view(3, 1, 1)).sum(dim=1, keepdim=True)
         if pixels.shape[-2:] != (28, 28):
             pixels = interpolate(pixels, (28, 28), mode="bilinear", antialias=True)
-        features, logits = self.network(pixels.contiguous(memory_format=torch.channels_last))
+        features, logits = self.network(pixels)
         return features, logits
 
 
@@ -174,9 +174,9 @@ def build_extractor(
         sha256: what that file must have; None accepts and records any.
 
     Raises:
-        ValueError: for an unknown name, weights of another hash, or where a download fails.
+        ValueError: for an unknown name, weights of another hash, a library that is not installed,
+            or a download that fails.
         FileNotFoundError: where ``weights`` is no file.
-        ModuleNotFoundError: where the library of the network is not installed.
     """
     path = None if weights is None else Path(weights).expanduser()
     if name == "fmnist_cnn":
@@ -213,7 +213,7 @@ def _build_inception(path: Path | None, sha256: str | None) -> FeatureExtractor:
     try:
         fidelity = import_module("torch_fidelity.feature_extractor_inceptionv3")
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
+        raise ValueError(
             "extractor 'inception' needs torch-fidelity: pip install torch-fidelity"
         ) from error
     if path is None:
@@ -244,7 +244,7 @@ def _build_timm(name: str, path: Path | None, sha256: str | None) -> FeatureExtr
     try:
         timm = import_module("timm")
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"extractor {name!r} needs timm: pip install timm") from error
+        raise ValueError(f"extractor {name!r} needs timm: pip install timm") from error
     model_name = name.removeprefix("timm:")
     if not timm.is_model(model_name):
         raise ValueError(

@@ -16,18 +16,14 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from functional.frechet import (
-    factor_of_covariance,
-    factor_of_features,
-    frechet_distance_of_factors,
-)
+from functional.frechet import factor_of_features, frechet_distance_of_factors
 from metrics.extractors import FeatureExtractor
 from metrics.gather import broadcast_result, gather_rows
 from metrics.manifold import density_coverage, precision_recall
 from metrics.reference import ReferenceStatistics
 from metrics.scores import inception_score, kernel_distance
 
-METRICS = ("fid", "kid", "precision", "recall", "density", "coverage", "is")
+METRICS = ("fid", "kid", "precision", "recall", "density", "coverage", "inception_score")
 DEFAULT_METRICS = METRICS[:-1]
 
 
@@ -45,7 +41,7 @@ class GenerationMetrics:
         seed: of KID's subsets and the Inception Score's splits.
 
     Raises:
-        ValueError: for an unknown metric, ``is`` without classes, or another extractor's reference.
+        ValueError: for an unknown metric, ``inception_score`` without classes, or another extractor's reference.
     """
 
     def __init__(
@@ -67,7 +63,6 @@ class GenerationMetrics:
         self.metrics = tuple(metrics)
         self.reference = reference
         self.seed = seed
-        self._reference_factor = factor_of_covariance(reference.mean, reference.cov)
         self.reset()
 
     def reset(self) -> None:
@@ -90,11 +85,11 @@ class GenerationMetrics:
         batch = torch.full((len(images),), len(self._features))
         self._features.append(features.cpu())
         self._labels.append(torch.stack([indices.cpu().long(), batch], dim=1))
-        if "is" in self.metrics and logits is not None:
+        if "inception_score" in self.metrics and logits is not None:
             self._logits.append(logits.cpu())
 
     def compute(self) -> dict[str, float]:
-        """Give the value of every metric, equal on all ranks (``is`` and ``kid`` with ``_std``).
+        """Give the value of every metric, equal on all ranks (``kid`` and ``inception_score`` also with ``_std``).
 
         Raises:
             ValueError: on all ranks, for repeated indices, features that are not finite (naming
@@ -104,7 +99,7 @@ class GenerationMetrics:
         labels = gather_rows(self._labels, (2,), torch.int64)
         features = gather_rows(self._features, (dim,), torch.float32)
         logits = None
-        if "is" in self.metrics:
+        if "inception_score" in self.metrics:
             logits = gather_rows(self._logits, (classes,), torch.float32)
         return broadcast_result(lambda: self._values(labels, features, logits))
 
@@ -123,7 +118,7 @@ class GenerationMetrics:
         values |= self._pair("density", "coverage", density_coverage, features[:n], real[:n])
         if logits is not None:
             score = inception_score(logits[order], seed=self.seed)
-            values |= {"is": score.mean, "is_std": score.std}
+            values |= {"inception_score": score.mean, "inception_score_std": score.std}
         return values
 
     def _fid(self, features: Tensor) -> float:
@@ -135,7 +130,7 @@ class GenerationMetrics:
                 stacklevel=2,
             )
         generated = factor_of_features(features)
-        return float(frechet_distance_of_factors(self._reference_factor, generated))
+        return float(frechet_distance_of_factors(self.reference.factor, generated))
 
     def _pair(
         self,
@@ -161,10 +156,10 @@ def _check_names(metrics: Sequence[str], extractor: FeatureExtractor) -> None:
             near = difflib.get_close_matches(name, METRICS, n=1)
             hint = f", did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"unknown metric {name!r}{hint}; there are {METRICS}")
-    if "is" in metrics and extractor.num_classes is None:
+    if "inception_score" in metrics and extractor.num_classes is None:
         raise ValueError(
             f"the Inception Score needs class logits, which extractor {extractor.name!r} has not: "
-            "leave 'is' out of the metrics"
+            "leave inception_score out of the metrics"
         )
 
 

@@ -9,6 +9,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from functional.frechet import GaussianFactor, factor_of_covariance
 from metrics.extractors import FeatureExtractor
 from metrics.gather import broadcast_result
 
@@ -47,6 +49,11 @@ class ReferenceStatistics:
     fingerprint: str
     extractor_sha256: str
     sha256: str
+
+    @cached_property
+    def factor(self) -> GaussianFactor:
+        """The Gaussian of the reference with its covariance decomposed, once."""
+        return factor_of_covariance(self.mean, self.cov)
 
 
 def reference_statistics(

@@ -1,0 +1,161 @@
+"""Scores of a trained run under a stated protocol: ``python evaluate.py run=RUN``."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra
+from omegaconf import DictConfig
+
+import command_line
+
+if TYPE_CHECKING:
+    from metrics.extractors import FeatureExtractor
+    from metrics.reference import ReferenceStatistics
+    from use_run import RunInUse
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
+def main(cfg: DictConfig) -> None:
+    """Compose, then evaluate."""
+    with command_line.clear_errors():
+        evaluate(cfg)
+
+
+def evaluate(cfg: DictConfig) -> dict[str, Any]:
+    """Score a run, write ``evaluation.json`` in its folder, print a table; give the new entry."""
+    import use_run
+
+    run = use_run.open_run(cfg)
+    extractor = build_extractor(run)
+    reference, dataset = build_reference(run, extractor)
+    started = time.perf_counter()
+    scores = score(run, extractor, reference)
+    entry = {
+        **describe(run, extractor, reference, dataset),
+        "scores": scores,
+        "seconds": round(time.perf_counter() - started, 2),
+    }
+    if run.fabric.is_global_zero:
+        path = add_entry(run.folder / "evaluation.json", entry)
+        print_table(entry, path)
+    return entry
+
+
+def build_extractor(run: RunInUse) -> FeatureExtractor:
+    """Give the feature network asked for, by default the one that the run tracked."""
+    from metrics.extractors import build_extractor
+
+    tracked = run.config["callbacks"].get("generation") or {}
+    asked = run.asked
+    if asked["extractor"] is None:
+        asked["extractor"] = tracked.get("extractor", "inception")
+        asked["extractor_weights"] = asked["extractor_weights"] or tracked.get("extractor_weights")
+        asked["extractor_sha256"] = asked["extractor_sha256"] or tracked.get("extractor_sha256")
+    return build_extractor(
+        asked["extractor"],
+        asked["extractor_weights"],
+        asked["extractor_sha256"],
+        device=run.fabric.device,
+    )
+
+
+def build_reference(
+    run: RunInUse, extractor: FeatureExtractor
+) -> tuple[ReferenceStatistics, str]:
+    """Give statistics of the training split that the run was trained on, and the data's name."""
+    import experiment
+    from metrics.reference import reference_statistics
+
+    data = experiment.build_data(run.config)
+    if run.fabric.is_global_zero:
+        data.prepare_data()
+    run.fabric.barrier()
+    data.setup("test")
+    statistics = reference_statistics(
+        extractor,
+        data.uint8_batches("reference", 500),
+        data.fingerprint("reference"),
+        Path(run.asked["paths"]["cache"]),
+    )
+    return statistics, data.name
+
+
+def score(
+    run: RunInUse, extractor: FeatureExtractor, reference: ReferenceStatistics
+) -> dict[str, float]:
+    """Generate ``n`` images over all processes and give their scores by metric key."""
+    from tqdm import tqdm
+
+    from lightning_modules.generation import generate
+    from metrics.generation import GenerationMetrics
+    from metrics.protocol import metric_key
+
+    asked, (rank, world_size) = run.asked, run.share
+    scorer = GenerationMetrics(
+        extractor, asked["metrics"], reference=reference, seed=asked["seed"]
+    )
+    chunks = generate(run.module, asked["n"], asked["seed"], rank, world_size)
+    for chunk in tqdm(chunks, desc="sampling", disable=rank > 0 or None):
+        scorer.update(chunk.images, chunk.indices)
+    return {
+        metric_key("gen", name, extractor.name, asked["n"]): value
+        for name, value in scorer.compute().items()
+    }
+
+
+def describe(
+    run: RunInUse, extractor: FeatureExtractor, reference: ReferenceStatistics, dataset: str
+) -> dict[str, Any]:
+    """Give what the scores stand on: weights, how far trained, and the protocol with its id."""
+    from callbacks.generation_metrics import protocol
+
+    asked = run.asked
+    record = protocol(
+        extractor,
+        reference,
+        dataset=dataset,
+        n=asked["n"],
+        weights=asked["weights"],
+        precision=str(run.config["trainer"]["precision"]),
+        seed=asked["seed"],
+        sampling=run.module.sampling_record(),
+    )
+    return {
+        "protocol_id": record.id,
+        "protocol": record.as_dict(),
+        "checkpoint": asked["checkpoint"],
+        "images_seen": run.module.images_seen,
+    }
+
+
+def add_entry(path: Path, entry: dict[str, Any]) -> Path:
+    """Put ``entry`` in the file, in place of one with the same protocol and checkpoint."""
+    from callbacks.run_record import write_json
+
+    entries = json.loads(path.read_text())["evaluations"] if path.exists() else []
+    same = ("protocol_id", "checkpoint", "images_seen")
+    entries = [e for e in entries if any(e[key] != entry[key] for key in same)]
+    write_json(path, {"evaluations": [*entries, entry]})
+    return path
+
+
+def print_table(entry: dict[str, Any], path: Path) -> None:
+    """Print the scores, and the protocol they are valid under."""
+    record = entry["protocol"]
+    print(f"\n{entry['checkpoint']} checkpoint, {record['weights']} weights, ", end="")
+    print(f"{entry['images_seen']:,} images seen\n")
+    for key, value in entry["scores"].items():
+        print(f"  {key:<38} {value:10.4f}")
+    print(f"\nprotocol {entry['protocol_id']}")
+    for key, value in record.items():
+        shown = value[:16] + "..." if isinstance(value, str) and len(value) == 64 else value
+        print(f"  {key:<20} {shown}")
+    print(f"\nwrote {path}")
+
+
+if __name__ == "__main__":
+    command_line.run(main)

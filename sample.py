@@ -1,0 +1,103 @@
+"""Images of a trained run: ``python sample.py run=RUN n=64 seed=0 output=DIR/ or FILE.npz``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hydra
+from omegaconf import DictConfig
+
+import command_line
+from config import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from use_run import RunInUse
+
+TASKS = ("generate",)
+GRID_IMAGES = 100
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="sample")
+def main(cfg: DictConfig) -> None:
+    """Compose, then sample."""
+    with command_line.clear_errors():
+        sample(cfg)
+
+
+def sample(cfg: DictConfig) -> None:
+    """Write ``n`` images of the run; image i depends on (seed, i) alone."""
+    import use_run
+
+    if cfg.task not in TASKS:
+        raise ConfigError(f"unknown task {cfg.task!r}{nearest(cfg.task, TASKS)}")
+    run = use_run.open_run(cfg)
+    output = prepare(Path(run.asked["output"])) if run.fabric.is_global_zero else None
+    images = generate(run)
+    if output is not None:
+        for path in write(images, output):
+            print(f"wrote {path}")
+
+
+def prepare(output: Path) -> Path:
+    """Make the folder that ``output`` needs, before images are made that could not be kept."""
+    if output.suffix not in ("", ".npz"):
+        raise ConfigError(f"output={output}: expected a folder, or a file that ends in .npz")
+    folder = output.parent if output.suffix else output
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot write to {folder} ({error.strerror}); choose output=") from error
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f"cannot write to {folder}; choose another output=")
+    return output
+
+
+def generate(run: RunInUse) -> Tensor:
+    """Give all images ``(n, C, H, W)`` uint8 in order on rank 0; its own share on another rank."""
+    import torch
+    from tqdm import tqdm
+
+    from lightning_modules.generation import generate as chunks
+    from metrics.gather import gather_rows
+
+    asked, (rank, world_size) = run.asked, run.share
+    made = list(
+        tqdm(
+            chunks(run.module, asked["n"], asked["seed"], rank, world_size),
+            desc=f"sampling in chunks of {run.module.chunk_size}",
+            disable=rank > 0 or None,
+        )
+    )
+    indices = gather_rows([chunk.indices for chunk in made], (), torch.int64)
+    images = gather_rows([chunk.images for chunk in made], run.module.image_shape, torch.uint8)
+    return images[indices.argsort()]
+
+
+def write(images: Tensor, output: Path) -> list[Path]:
+    """Write images as ``output`` asks, and a grid of the first hundred beside it; give the paths."""
+    import numpy as np
+    from PIL import Image
+
+    from callbacks.pictures import grid, save_picture
+    from functional.images import to_float
+
+    pixels = images.permute(0, 2, 3, 1).contiguous().numpy()
+    if output.suffix == ".npz":
+        partial = output.with_name(f".{output.stem}.partial.npz")
+        np.savez(partial, images=pixels)
+        os.replace(partial, output)
+    else:
+        digits = max(6, len(str(len(pixels))))
+        for i, image in enumerate(pixels):
+            mode = image[..., 0] if image.shape[-1] == 1 else image
+            Image.fromarray(mode).save(output / f"{i:0{digits}d}.png")
+    beside = output.with_name(f"{output.stem}_grid.png")
+    return [output, save_picture(grid(to_float(images[:GRID_IMAGES])), beside)]
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,69 @@
+"""A trained run in use, in one process or many: what ``sample.py`` and ``evaluate.py`` share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning import Fabric
+from omegaconf import DictConfig, OmegaConf
+
+import experiment
+import run_folder
+from config import ConfigError, nearest
+from lightning_modules.base import ImageModule
+
+
+@dataclass
+class RunInUse:
+    """A run's model on this process's device, and the processes that share the work."""
+
+    folder: Path
+    config: dict[str, Any]
+    module: ImageModule
+    fabric: Fabric
+    asked: dict[str, Any]
+
+    @property
+    def share(self) -> tuple[int, int]:
+        """(rank, number of processes)."""
+        return self.fabric.global_rank, self.fabric.world_size
+
+
+def open_run(cfg: DictConfig) -> RunInUse:
+    """Check everything, load the weights, and start the processes that ``cfg.trainer`` asks for."""
+    if OmegaConf.is_missing(cfg, "run"):
+        raise ConfigError("which run? give it by run=runs/NAME")
+    asked: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    if asked["n"] < 1:
+        raise ConfigError(f"n={asked['n']} images asked for, expected at least 1")
+    folder = Path(asked["run"])
+    config = run_folder.read(folder).config
+    _apply_sampling(config, asked["sampling"])
+    experiment.check_plain(config)
+    module = experiment.load(folder, config, asked["checkpoint"], asked["weights"])
+    fabric = _launch(asked["trainer"])
+    return RunInUse(folder, config, module.to(fabric.device), fabric, asked)
+
+
+def _apply_sampling(config: dict[str, Any], asked: dict[str, Any]) -> None:
+    wanted = {key: value for key, value in asked.items() if value is not None}
+    own = config["method"].get("sampling", {})
+    for key, value in wanted.items():
+        if key not in own:
+            method = config["method"]["_target_"].rsplit(".", 1)[-1]
+            raise ConfigError(f"{method} has no sampling.{key}{nearest(key, own)}")
+        own[key] = value
+
+
+def _launch(trainer: dict[str, Any]) -> Fabric:
+    many = trainer["devices"] not in (1, [0]) or trainer["num_nodes"] > 1
+    fabric = Fabric(
+        accelerator=trainer["accelerator"],
+        devices=trainer["devices"],
+        num_nodes=trainer["num_nodes"],
+        strategy="ddp" if many else "auto",
+    )
+    fabric.launch()
+    return fabric
