@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,11 +142,15 @@ def _wandb_names(cfg: dict[str, Any], folder: Path, run_id: str) -> dict[str, st
 
 
 def _quiet_known_warnings() -> None:
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).propagate = False
     for message in (
         ".*does not have many workers.*",
         ".*`lr_scheduler.step\\(\\)` before `optimizer.step.*",
         ".*isinstance\\(treespec, LeafSpec\\).*",
         ".*num_sanity_val_steps.*",
+        ".*number of training batches .* smaller than the logging interval.*",
         ".*Checkpoint directory .* exists and is not empty.*",
     ):
         warnings.filterwarnings("ignore", message=message)

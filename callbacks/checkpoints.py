@@ -164,6 +164,15 @@ class Checkpoints(Checkpoint):
         trainer.save_checkpoint(self.folder / "last.ckpt")
         self._saved_at = time.monotonic()
 
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        # Just before a batch Lightning already counts it as ready. Left so, its total would be one
+        # ahead after a resume, and every later validation one step early.
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        for counts in (progress["total"], progress["current"]):
+            counts.update(dict.fromkeys(("ready", "started", "processed"), counts["completed"]))
+
     def state_dict(self) -> dict[str, Any]:
         return {"best_score": self.best_score, "best_images": self.best_images}
 

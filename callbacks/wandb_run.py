@@ -83,6 +83,8 @@ class WandbRun(WandbLogger):
             settings=settings,
         )  # fmt: skip
 
+        self._wandb_init.pop("anonymous", None)
+
     @property
     def experiment(self) -> Any:
         """The W&B run; it goes offline where the server cannot be reached."""

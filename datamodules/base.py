@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from weakref import WeakSet
 
 import torch
 from lightning import LightningDataModule
@@ -57,6 +58,7 @@ class ImageDataModule(LightningDataModule, ABC):
         self._splits: Splits | None = None
         self._start: Position | None = None
         self._moved: dict[tuple[int, torch.device], Tensor] = {}
+        self._with_workers: WeakSet[WorkerLoader] = WeakSet()
 
     @abstractmethod
     def open_splits(self) -> Splits:
@@ -78,6 +80,15 @@ class ImageDataModule(LightningDataModule, ABC):
         if self._splits is None:
             self._splits = self.open_splits()
         return self._splits
+
+    def teardown(self, stage: str | None = None) -> None:
+        """Ends the worker processes of all loaders."""
+        for loader in self._with_workers:
+            loader.close()
+
+    def on_exception(self, exception: BaseException) -> None:
+        """Ends the worker processes of all loaders."""
+        self.teardown()
 
     def train_dataloader(self) -> ImageLoader:
         """Shuffled, augmented batches of the training split; the last, incomplete one is left out.
@@ -207,4 +218,6 @@ class ImageDataModule(LightningDataModule, ABC):
         owner = self if isinstance(sampler, GlobalBatchSampler) else None
         if isinstance(store, TensorStore):
             return TensorLoader(store, sampler, owner)
-        return WorkerLoader(store, sampler, owner, num_workers=self.num_workers)
+        loader = WorkerLoader(store, sampler, owner, num_workers=self.num_workers)
+        self._with_workers.add(loader)
+        return loader

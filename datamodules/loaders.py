@@ -78,9 +78,22 @@ class WorkerLoader(ImageLoader):
         num_workers: int,
     ) -> None:
         super().__init__(store, batch_sampler, owner)
-        self._loader = in_workers(store.batch, batch_sampler, num_workers, stay=num_workers > 0)
+        self._num_workers = num_workers
+        self._loader: DataLoader[Batch] | None = None
+
+    def close(self) -> None:
+        """Ends the worker processes; the next iteration starts new ones.
+
+        Left to the garbage collector, torch waits five seconds for each of them.
+        """
+        self._loader = None
 
     def _batches(self) -> Iterator[Batch]:
+        if self._loader is None:
+            workers = self._num_workers
+            self._loader = in_workers(
+                self.store.batch, self.batch_sampler, workers, stay=workers > 0
+            )
         return iter(self._loader)
 
 

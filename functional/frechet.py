@@ -79,7 +79,9 @@ def factor_of_covariance(mean: Tensor, cov: Tensor) -> GaussianFactor:
         )
     tolerance = 10 * len(mean) * ROUND_OFF * largest
     if lowest < -tolerance:
-        warnings.warn(f"negative eigenvalue {lowest:.3g} of a covariance clamped to 0", stacklevel=2)
+        warnings.warn(
+            f"negative eigenvalue {lowest:.3g} of a covariance clamped to 0", stacklevel=2
+        )
     kept = values > tolerance
     return GaussianFactor(mean, vectors[:, kept] * values[kept].sqrt())
 

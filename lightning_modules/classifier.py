@@ -64,9 +64,7 @@ class Classifier(ImageModule):
 
     def _log_accuracy(self, split: str, batch: Batch) -> None:
         right = self.network(batch.images)[1].argmax(dim=1) == batch.labels
-        self.log(
-            f"{split}/accuracy", right.float().mean(), batch_size=len(right), sync_dist=True
-        )
+        self.log(f"{split}/accuracy", right.float().mean(), batch_size=len(right), sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer_factory(self.network.parameters())

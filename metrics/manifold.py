@@ -115,4 +115,6 @@ def _check_pair(generated: Tensor, real: Tensor, k: int) -> None:
             "with the same n: take a subset of the larger"
         )
     if k < 1 or len(real) <= k:
-        raise ValueError(f"k={k} must be at least 1 and less than the number of features {len(real)}")
+        raise ValueError(
+            f"k={k} must be at least 1 and less than the number of features {len(real)}"
+        )

@@ -40,7 +40,9 @@ def test_moments_are_the_unbiased_ones_of_numpy_over_several_chunks() -> None:
     x = features(20_000, 8, 3)
     mean, cov = moments(x)
     np.testing.assert_allclose(mean, x.double().numpy().mean(axis=0), rtol=1e-12)
-    np.testing.assert_allclose(cov, np.cov(x.double().numpy(), rowvar=False), rtol=1e-10, atol=1e-14)
+    np.testing.assert_allclose(
+        cov, np.cov(x.double().numpy(), rowvar=False), rtol=1e-10, atol=1e-14
+    )
 
 
 def test_closed_form_of_gaussians_with_commuting_covariances() -> None:

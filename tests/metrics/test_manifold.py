@@ -28,7 +28,9 @@ def test_precision_and_recall_equal_torch_fidelity() -> None:
 def test_density_and_coverage_equal_their_definition_by_loops() -> None:
     generated, real = (x[:60].double() for x in clouds())
     radii = [sorted(float((x - y).norm()) for y in real)[5] for x in real]
-    inside = [[float((g - x).norm()) < r for g in generated] for x, r in zip(real, radii, strict=True)]
+    inside = [
+        [float((g - x).norm()) < r for g in generated] for x, r in zip(real, radii, strict=True)
+    ]
     density, coverage = density_coverage(generated, real, k=5)
     assert density == pytest.approx(sum(map(sum, inside)) / (5 * 60))
     assert coverage == pytest.approx(sum(map(any, inside)) / 60)
@@ -46,7 +48,9 @@ def test_the_same_distribution_scores_high_and_a_far_one_zero() -> None:
 
 def test_a_collapsed_generator_has_precision_without_recall_or_coverage() -> None:
     _, real = clouds(500)
-    collapsed = real[:1] * 0 + 0.01 * torch.randn(500, 8, generator=torch.Generator().manual_seed(2))
+    collapsed = real[:1] * 0 + 0.01 * torch.randn(
+        500, 8, generator=torch.Generator().manual_seed(2)
+    )
     precision, recall = precision_recall(collapsed, real)
     assert precision > 0.9
     assert recall < 0.02
