@@ -74,7 +74,7 @@ def _expected(error: BaseException) -> bool:
 
 
 def one_line(error: BaseException) -> str:
-    """Give the message of ``error`` on one line, with the nearest valid key where Hydra has none."""
+    """Give the message of ``error`` on one line, with the nearest key where Hydra names none."""
     error = _cause(error)
     text = str(error).strip()
     package = type(error).__module__.split(".")[0]
@@ -88,7 +88,7 @@ def _hydra_line(text: str) -> str:
     if choice:
         group, _, name = choice[1].rpartition("/")
         options = [line.strip() for line in choice[2].splitlines() if line.strip()]
-        options = [o for o in options if o not in ("Config search path:",) and "provider=" not in o]
+        options = [o for o in options if o != "Config search path:" and "provider=" not in o]
         return f"no {group} {name!r}{nearest(name, options)}"
     missing = re.search(r"Could not override '([^']+)'", text)
     if missing:
@@ -99,12 +99,12 @@ def _hydra_line(text: str) -> str:
         key = full[1] if full else unknown[1]
         return f"unknown key {key}{_nearest_key(key)}"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    full = next((line for line in lines if line.startswith("full_key:")), "")
-    return lines[0] + (f" ({full.removeprefix('full_key: ')})" if full else "")
+    where = next((line for line in lines if line.startswith("full_key:")), "")
+    return lines[0] + (f" ({where.removeprefix('full_key: ')})" if where else "")
 
 
 def _nearest_key(key: str) -> str:
-    """Give the hint for an unknown dotted ``key`` from the keys beside it in the default configuration."""
+    """Give the hint for an unknown dotted ``key`` from the default configuration's keys there."""
     from hydra import compose
     from hydra.core.global_hydra import GlobalHydra
     from hydra.initialize import initialize_config_dir

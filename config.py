@@ -99,7 +99,7 @@ def register() -> None:
 
 
 def nearest(word: str, known: Any) -> str:
-    """Give ``"; did you mean X?"`` for the entry of ``known`` nearest to ``word``, or the list of all."""
+    """Give a hint: the entry of ``known`` nearest to ``word``, or the list of all of them."""
     known = [str(entry) for entry in known]
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"

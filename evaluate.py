@@ -63,9 +63,7 @@ def build_extractor(run: RunInUse) -> FeatureExtractor:
     )
 
 
-def build_reference(
-    run: RunInUse, extractor: FeatureExtractor
-) -> tuple[ReferenceStatistics, str]:
+def build_reference(run: RunInUse, extractor: FeatureExtractor) -> tuple[ReferenceStatistics, str]:
     """Give statistics of the training split that the run was trained on, and the data's name."""
     import experiment
     from metrics.reference import reference_statistics
@@ -95,9 +93,7 @@ def score(
     from metrics.protocol import metric_key
 
     asked, (rank, world_size) = run.asked, run.share
-    scorer = GenerationMetrics(
-        extractor, asked["metrics"], reference=reference, seed=asked["seed"]
-    )
+    scorer = GenerationMetrics(extractor, asked["metrics"], reference=reference, seed=asked["seed"])
     chunks = generate(run.module, asked["n"], asked["seed"], rank, world_size)
     for chunk in tqdm(chunks, desc="sampling", disable=rank > 0 or None):
         scorer.update(chunk.images, chunk.indices)

@@ -1,4 +1,4 @@
-"""The only glue: a configuration becomes a module, its data and a trainer; a run folder, a model."""
+"""The only glue: a configuration becomes module, data and trainer; a run folder, a model."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from callbacks.checkpoints import AtomicCheckpointIO, read_checkpoint
 from callbacks.run_record import MetricsFile
 from config import ConfigError, nearest
+from datamodules.base import ImageDataModule
 from lightning_modules.base import ImageModule
 from schema_check import check_tree
 
@@ -29,7 +30,7 @@ class Experiment:
     """What ``train.py`` trains."""
 
     module: ImageModule
-    data: LightningDataModule
+    data: ImageDataModule
     trainer: Trainer
 
 
@@ -49,7 +50,7 @@ def check_plain(plain: dict[str, Any]) -> None:
     """Check every part of a resolved configuration; see :func:`check`."""
     for name, callback in plain.get("callbacks", {}).items():
         if callback is not None and "_target_" not in callback:
-            known = [key for key, value in plain["callbacks"].items() if "_target_" in (value or {})]
+            known = [k for k, node in plain["callbacks"].items() if "_target_" in (node or {})]
             raise ConfigError(f"unknown callback callbacks.{name}{nearest(name, known)}")
     for node in NODES:
         check_tree(plain.get(node), node)
@@ -90,9 +91,11 @@ def build_module(cfg: dict[str, Any]) -> ImageModule:
     return module
 
 
-def build_data(cfg: dict[str, Any]) -> LightningDataModule:
+def build_data(cfg: dict[str, Any]) -> ImageDataModule:
     """Give the data module of a checked configuration."""
-    data: LightningDataModule = make(cfg["data"])
+    data = make(cfg["data"])
+    if not isinstance(data, ImageDataModule):
+        raise ConfigError(f"data is a {type(data).__name__}, expected an ImageDataModule")
     return data
 
 
@@ -105,13 +108,11 @@ def build(cfg: dict[str, Any], folder: Path, run_id: str) -> Experiment:
     return Experiment(module, data, build_trainer(cfg, folder, run_id, data))
 
 
-def _downloads(data: LightningDataModule) -> bool:
+def _downloads(data: ImageDataModule) -> bool:
     return type(data).prepare_data is not LightningDataModule.prepare_data
 
 
-def build_trainer(
-    cfg: dict[str, Any], folder: Path, run_id: str, data: LightningDataModule
-) -> Trainer:
+def build_trainer(cfg: dict[str, Any], folder: Path, run_id: str, data: ImageDataModule) -> Trainer:
     """Give the Trainer: its settings from the configuration, the rest from the platform."""
     callbacks = [make(node) for node in cfg["callbacks"].values() if node]
     loggers: list[Logger] = [MetricsFile(str(folder))]

@@ -151,7 +151,7 @@ def read(folder: Path) -> Run:
         ConfigError: where it is no run folder or half of one.
     """
     try:
-        loaded = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=True)
+        loaded: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=True)
         record = json.loads((folder / "run.json").read_text())
     except (FileNotFoundError, NotADirectoryError) as error:
         missing = Path(error.filename).name
@@ -192,7 +192,10 @@ def merged(saved: dict[str, Any], asked: dict[str, Any], overrides: list[str]) -
     named = [override.lstrip("+~").split("=")[0].split("@")[0] for override in overrides]
     roots = ["" if name in ("experiment", "debug") else name for name in named if name != "resume"]
     touched = {
-        key for root in roots for key in before.keys() | after.keys() if not root or _below(key, root)
+        key
+        for root in roots
+        for key in before.keys() | after.keys()
+        if not root or _below(key, root)
     }
     changed = {key for key in touched if before.get(key) != after.get(key)}
     refused = sorted(key for key in changed if not any(_below(key, free) for free in FREE))
@@ -248,7 +251,7 @@ def _check_writable(folder: Path) -> None:
 
 
 def _lock(folder: Path) -> int:
-    """Hold the folder for this process; the system lets go when the process ends, however it ends."""
+    """Hold the folder for this process; the system lets go however the process ends."""
     descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

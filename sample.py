@@ -50,7 +50,7 @@ def prepare(output: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"cannot write to {folder} ({error.strerror}); choose output=") from error
+        raise ConfigError(f"cannot write {folder} ({error.strerror}); choose output=") from error
     if not os.access(folder, os.W_OK):
         raise ConfigError(f"cannot write to {folder}; choose another output=")
     return output
@@ -78,7 +78,7 @@ def generate(run: RunInUse) -> Tensor:
 
 
 def write(images: Tensor, output: Path) -> list[Path]:
-    """Write images as ``output`` asks, and a grid of the first hundred beside it; give the paths."""
+    """Write images as ``output`` asks and a grid of the first hundred; give the paths."""
     import numpy as np
     from PIL import Image
 

@@ -60,7 +60,9 @@ def _scores(record: dict[str, Any]) -> list[str]:
         if key.startswith("gen/fid")
     ]
     ids = list(record.get("protocols", {}))
-    return lines + ([f"protocol     {', '.join(ids)} (run.json says what they stand for)"] if ids else [])
+    if ids:
+        lines.append(f"protocol     {', '.join(ids)} (run.json says what they stand for)")
+    return lines
 
 
 def _wandb(run: Run, built: Experiment) -> list[str]:

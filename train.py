@@ -60,7 +60,7 @@ def open_run(cfg: DictConfig) -> Run:
 
 
 def refuse_unsafe_multirun(config: dict[str, Any]) -> None:
-    """Refuse ``-m`` over several devices in one process: the second job would lose data silently."""
+    """Refuse ``-m`` over several devices in one process: a second job would lose data silently."""
     job = HydraConfig.get()
     basic = "BasicLauncher" in str(job.launcher.get("_target_"))
     if job.mode == RunMode.MULTIRUN and basic and config["trainer"]["devices"] not in (1, [0]):

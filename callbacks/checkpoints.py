@@ -22,7 +22,7 @@ class CheckpointError(RuntimeError):
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target, flushes to disk, then renames: the target is old or new, never half.
+    """Writes beside the target, flushes to disk, renames: the target is old or new, never half.
 
     Lightning writes to the temp folder and moves; across file systems a kill or a full disk then
     takes the previous checkpoint too.
@@ -44,8 +44,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             partial.unlink(missing_ok=True)
             raise CheckpointError(
                 f"could not write {target} ({error}); "
-                + ("the earlier one is intact. " if target.exists() else "")
-                + "Free disk space or check permissions, then resume the run"
+                f"{'the earlier one is intact. ' if target.exists() else ''}"
+                "Free disk space or check permissions, then resume the run"
             ) from error
         _sync_folder(target.parent)
 
@@ -72,7 +72,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         reason = str(error).split("GLOBAL ")[-1].split(" ")[0]
         raise CheckpointError(
-            f"{path} holds more than tensors and plain values ({reason}); refused, nothing in it ran"
+            f"{path} holds more than tensors and plain values ({reason}); refused, "
+            "nothing in it was run"
         ) from error
     except (RuntimeError, EOFError, OSError) as error:
         raise CheckpointError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
@@ -90,7 +91,9 @@ def _sync_folder(folder: Path) -> None:
 
 
 class Checkpoints(Checkpoint):
-    """Keeps ``checkpoints/last.ckpt`` of the run folder, to resume from, and ``best.ckpt``, by the score that validation reports.
+    """Keeps ``last.ckpt``, to resume from, and ``best.ckpt``, by the score of the validation.
+
+    Both are in ``checkpoints/`` of the run folder.
 
     ``last.ckpt`` is always taken between two steps, just before a batch, so that a resume repeats
     and leaves out nothing.
@@ -155,9 +158,11 @@ class Checkpoints(Checkpoint):
         self._save_last(trainer, pl_module)
 
     def monitored(self, module: ImageModule) -> float | None:
-        """Give the score of this validation that decides which checkpoint is best, if there is one."""
-        matches = [v for key, v in module.scores.items() if self.monitor and key.startswith(self.monitor)]
-        return matches[0] if matches else None
+        """Give the score of this validation that decides which checkpoint is best, or None."""
+        for key, value in module.scores.items():
+            if self.monitor and key.startswith(self.monitor):
+                return value
+        return None
 
     def _save_last(self, trainer: Trainer, module: ImageModule) -> None:
         self._due, self._saved_step = False, module.steps

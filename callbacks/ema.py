@@ -64,7 +64,7 @@ class EMA(Callback):
 
     @contextmanager
     def average_parameters(self, module: LightningModule) -> Iterator[None]:
-        """Hold the averaged weights in ``module``; the raw ones come back, bit for bit, at the end."""
+        """Hold the averaged weights in ``module``; the raw ones come back, bit for bit, after."""
         if self._raw is not None or not self.average:
             yield
             return
@@ -95,7 +95,7 @@ class EMA(Callback):
     ) -> None:
         saved = checkpoint.get("ema")
         if saved is None:
-            raise ValueError("the checkpoint holds no moving average; resume with callbacks.ema=null")
+            raise ValueError("the checkpoint holds no average; set callbacks.ema=null to resume")
         self.updates, self.average = saved["updates"], dict(saved["weights"])
 
 

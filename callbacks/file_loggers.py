@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
@@ -16,7 +17,7 @@ class CSV(CSVLogger):
         self.images_seen = 0
 
     @rank_zero_only
-    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         super().log_metrics({"images_seen": self.images_seen, **metrics}, step)
 
 
@@ -28,5 +29,5 @@ class TensorBoard(TensorBoardLogger):
         self.images_seen = 0
 
     @rank_zero_only
-    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         super().log_metrics(metrics, self.images_seen)

@@ -16,7 +16,7 @@ from lightning_modules.base import ImageModule
 class ImageLogger(Callback):
     """Saves the method's previews after every k-th validation, from the same seeds each time.
 
-    Each preview becomes ``samples/<name>_<images seen>.png`` in the run folder and a picture in the loggers.
+    Each becomes ``samples/<name>_<images seen>.png`` in the run folder and a picture in the loggers.
 
     Args:
         every_n_validations: k; the last validation always counts.
@@ -54,7 +54,9 @@ class ImageLogger(Callback):
 
     def _save(self, trainer: Trainer, module: ImageModule, name: str, picture: Any) -> None:
         seen = module.images_seen
-        path = save_picture(picture, Path(trainer.default_root_dir) / "samples" / f"{name}_{seen:09d}.png")
+        path = save_picture(
+            picture, Path(trainer.default_root_dir) / "samples" / f"{name}_{seen:09d}.png"
+        )
         self.latest[name] = path.name
         scores = ", ".join(f"{key} {value:.3g}" for key, value in module.scores.items())
         caption = f"{seen:,} images seen" + (f"; {scores}" if scores else "")

@@ -30,7 +30,8 @@ def grid(images: Tensor, columns: int | None = None, min_side: int = 56) -> Imag
     factor = max(1, -(-min_side // images.shape[-1]))
     pixels = to_uint8(images.float().cpu())
     pixels = pixels.repeat_interleave(factor, dim=-1).repeat_interleave(factor, dim=-2)
-    return to_pil_image(make_grid(pixels, nrow=columns, padding=2, pad_value=255))
+    picture: Image.Image = to_pil_image(make_grid(pixels, nrow=columns, padding=2, pad_value=255))
+    return picture
 
 
 def save_picture(picture: Image.Image, path: Path) -> Path:

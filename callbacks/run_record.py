@@ -16,6 +16,9 @@ from lightning.pytorch.utilities import rank_zero_only
 from callbacks.throughput import Throughput
 from lightning_modules.base import ImageModule
 
+# Scores that grow as they get better; every other one that validation reports falls.
+RISING = ("precision", "recall", "density", "coverage", "is/", "top1", "psnr", "ssim", "accuracy")
+
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write ``content`` as JSON, whole or not at all."""
@@ -122,9 +125,7 @@ class RunRecord(Callback):
             return
         self.last = dict(pl_module.scores)
         for key, value in pl_module.scores.items():
-            # Every score that is tracked while training falls as it gets better but these.
-            rising = any(part in key for part in ("precision", "recall", "density", "coverage", "top1"))
-            best = max if rising else min
+            best = max if any(f"/{name}" in key for name in RISING) else min
             self.best[key] = best(value, self.best.get(key, value))
         self.update(trainer, **self._state(trainer, pl_module))
 

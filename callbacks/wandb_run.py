@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from argparse import Namespace
+from collections.abc import Mapping
 from typing import Any
 
 import wandb
@@ -107,7 +108,7 @@ class WandbRun(WandbLogger):
         return run
 
     @rank_zero_only
-    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Log ``metrics`` with ``images_seen``; W&B counts its own steps."""
         plain = {key: value for key, value in metrics.items() if key != "epoch"}
         self.experiment.log({"images_seen": self.images_seen, **plain})

@@ -1,1 +1,1 @@
-"""The mathematics of every method: stateless functions on tensors, free of Lightning and of configuration."""
+"""The mathematics of every method: stateless, free of Lightning and of configuration."""

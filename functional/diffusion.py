@@ -99,7 +99,7 @@ def to_eps(x_t: Tensor, x0: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
 
 
 def input_scale(prediction: str, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """Give c_in, the factor on x_t at the network's entrance; 1 but for EDM (unit variance there)."""
+    """Give c_in, the factor on x_t at the network's entrance; 1 for all but EDM."""
     if prediction != "edm":
         return torch.ones_like(alpha)
     return 1 / (sigma**2 + (alpha * SIGMA_DATA) ** 2).sqrt()

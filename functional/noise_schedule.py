@@ -33,7 +33,7 @@ def linear_betas(steps: int, beta_start: float = 1e-4, beta_end: float = 0.02) -
 
 
 def cosine_betas(steps: int, offset: float = 0.008, beta_max: float = 0.999) -> Tensor:
-    """Give the betas of the cosine schedule, ``(steps,)`` float64 (Nichol & Dhariwal 2021, eq. 17)."""
+    """Give the cosine schedule's betas, ``(steps,)`` float64 (Nichol & Dhariwal 2021, eq. 17)."""
     _check_steps(steps)
     grid = torch.arange(steps + 1, dtype=torch.float64) / steps
     alpha_bar = torch.cos((grid + offset) / (1 + offset) * math.pi / 2) ** 2
@@ -46,7 +46,7 @@ def _check_steps(steps: int) -> None:
 
 
 class NoiseSchedule:
-    """What every family gives: alpha and sigma of t, their rates, and the conditioning of a network.
+    """What every family gives: alpha and sigma of t, their rates, and what the network is told.
 
     Attributes:
         t_max: the last time, where sampling starts from noise of standard deviation ``prior_std``.

@@ -15,6 +15,7 @@ handled consistently by all of them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -121,16 +122,17 @@ def ancestral(
     """
     if variance not in ("fixed_small", "fixed_large"):
         raise ValueError(f"unknown variance {variance!r}; known: fixed_small, fixed_large")
-    for k, (t, s) in enumerate(zip(times[:-1], times[1:], strict=True)):
+    for k, (t, s) in enumerate(pairwise(times)):
         x0 = denoiser(x, t)
         if trace:
             trace(k, x, x0)
         step = posterior(x, x0, t, s, schedule)
         x = step.mean
         if s > 0:
-            beta = schedule.sigma(t) ** 2 - (
-                schedule.alpha(t) / schedule.alpha(s) * schedule.sigma(s)
-            ) ** 2
+            beta = (
+                schedule.sigma(t) ** 2
+                - (schedule.alpha(t) / schedule.alpha(s) * schedule.sigma(s)) ** 2
+            )
             chosen = beta if variance == "fixed_large" else step.variance
             x = x + chosen.sqrt().to(x.dtype) * noise(*x.shape[1:])
     return x
@@ -148,7 +150,7 @@ def ddim(
     """Sample by DDIM (Song et al. 2021, eq. 12); eta 0 is deterministic, 1 has DDPM's variance."""
     if eta < 0:
         raise ValueError(f"eta must not be negative, got {eta}")
-    for k, (t, s) in enumerate(zip(times[:-1], times[1:], strict=True)):
+    for k, (t, s) in enumerate(pairwise(times)):
         x0 = denoiser(x, t)
         if trace:
             trace(k, x, x0)
@@ -160,7 +162,12 @@ def ddim(
 
 
 def _ddim_step(
-    x: Tensor, x0: Tensor, t: Tensor, s: Tensor, schedule: NoiseSchedule, spread: Tensor | float = 0.0
+    x: Tensor,
+    x0: Tensor,
+    t: Tensor,
+    s: Tensor,
+    schedule: NoiseSchedule,
+    spread: Tensor | float = 0.0,
 ) -> Tensor:
     alpha_t, sigma_t = schedule.alpha(t), schedule.sigma(t)
     alpha_s, sigma_s = schedule.alpha(s), schedule.sigma(s)
@@ -177,7 +184,7 @@ def euler(
     trace: Trace | None = None,
 ) -> Tensor:
     """Integrate the probability-flow ODE by Euler's method in the clock of the schedule."""
-    for k, (t, s) in enumerate(zip(times[:-1], times[1:], strict=True)):
+    for k, (t, s) in enumerate(pairwise(times)):
         x0 = denoiser(x, t)
         if trace:
             trace(k, x, x0)
@@ -197,7 +204,7 @@ def heun(
 
     Two evaluations a step and one at the last: 2 K - 1 in all.
     """
-    for k, (t, s) in enumerate(zip(times[:-1], times[1:], strict=True)):
+    for k, (t, s) in enumerate(pairwise(times)):
         x0 = denoiser(x, t)
         if trace:
             trace(k, x, x0)
@@ -230,13 +237,13 @@ def dpm_solver_pp(
     noise: Noise,
     trace: Trace | None = None,
 ) -> Tensor:
-    """Sample by DPM-Solver++(2M) (Lu et al. 2022, algorithm 2): second order, one evaluation a step.
+    """Sample by DPM-Solver++(2M) (Lu et al. 2022, algorithm 2): order 2, one evaluation a step.
 
     First order in the first and the last step.
     """
     log_snr = torch.log(schedule.alpha(times) / schedule.sigma(times))
     earlier: Tensor | None = None
-    for k, (t, s) in enumerate(zip(times[:-1], times[1:], strict=True)):
+    for k, (t, s) in enumerate(pairwise(times)):
         x0 = denoiser(x, t)
         if trace:
             trace(k, x, x0)

@@ -58,9 +58,7 @@ class ImageModule(LightningModule):
 
     # What a method provides
 
-    def sample(
-        self, n: int, *, seeds: Sequence[int], labels: Tensor | None = None
-    ) -> Tensor:
+    def sample(self, n: int, *, seeds: Sequence[int], labels: Tensor | None = None) -> Tensor:
         """Give ``n`` images from noise (and labels) alone; image i depends on ``seeds[i]`` only."""
         raise NotImplementedError(f"{type(self).__name__} cannot sample")
 
@@ -73,11 +71,11 @@ class ImageModule(LightningModule):
         raise NotImplementedError(f"{type(self).__name__} has no features")
 
     def previews(self, batch: Batch) -> dict[str, Tensor]:
-        """Give what a person wants to see, by name: images, or rows of images ``(N, K, C, H, W)``."""
+        """Give what a person wants to see, by name: images, or rows ``(N, K, C, H, W)``."""
         return {}
 
     def sampling_record(self) -> dict[str, Any]:
-        """Give how :meth:`sample` works, for the protocol record: sampler, steps, NFE and the like."""
+        """Give how :meth:`sample` works, for the protocol record: sampler, spacing, NFE, eta."""
         return {}
 
     def forward_flops(self) -> int | None:
@@ -86,7 +84,7 @@ class ImageModule(LightningModule):
 
     @staticmethod
     def count_flops(network: nn.Module, image_shape: tuple[int, ...], *inputs: Tensor) -> int:
-        """Count the operations of ``network`` on one image of ``image_shape`` and more ``inputs``."""
+        """Count the operations of ``network`` on one image and ``inputs``."""
         parameter = next(network.parameters())
         image = torch.zeros(1, *image_shape, device=parameter.device)
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -120,7 +118,7 @@ class ImageModule(LightningModule):
         self.images_seen, self.steps = counters["images_seen"], counters["steps"]
 
     def report(self, name: str, value: float) -> None:
-        """Log a score of this validation or test, and keep it for the checkpoint and the summary."""
+        """Log a score of this validation or test, and keep it in ``scores``."""
         self.scores[name] = value
         self.log(name, value, rank_zero_only=True, add_dataloader_idx=False)
 

@@ -60,7 +60,10 @@ class Sampling:
     @property
     def options(self) -> dict[str, Any]:
         """What the sampler takes beyond the common arguments."""
-        own = {"ddim": {"eta": self.eta}, "ancestral": {"variance": self.variance}}
+        own: dict[str, dict[str, Any]] = {
+            "ddim": {"eta": self.eta},
+            "ancestral": {"variance": self.variance},
+        }
         return own.get(self.sampler, {})
 
     def record(self) -> dict[str, Any]:
@@ -86,7 +89,7 @@ class DDPM(ImageModule):
         optimizer: makes the optimiser from parameters.
         warmup_steps, decay: of the learning rate; the decay spans the budget of the run.
         channels, image_size: of the images.
-        compile_network: compile the network with ``torch.compile`` (checkpoint keys stay as they are).
+        compile_network: compile the network; the keys of checkpoints stay as they are.
     """
 
     capabilities = frozenset({"sample", "chain"})
@@ -125,7 +128,7 @@ class DDPM(ImageModule):
         return output
 
     def loss(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-        """Give L_simple per image ``(N,)`` of clean images ``x0`` at times ``t`` with noise ``eps``."""
+        """Give L_simple per image ``(N,)`` of images ``x0`` at times ``t`` with noise ``eps``."""
         alpha, sigma = levels(self.schedule, t, x0)
         wanted = target(self.prediction, x0, eps, alpha, sigma)
         return simple_loss(self(q_sample(x0, eps, t, self.schedule), t), wanted)
@@ -194,7 +197,7 @@ class DDPM(ImageModule):
 
     @torch.no_grad()
     def chain(self, seeds: Sequence[int], frames: int = 8) -> Tensor:
-        """Give ``(N, frames, C, H, W)``: estimates of x_0 along the chain, the last one the sample."""
+        """Give ``(N, frames, C, H, W)``: estimates of x_0 along the chain; the last, the sample."""
         seen: list[Tensor] = []
         last = self.sample(
             len(seeds), seeds=seeds, trace=lambda k, x_t, x0: seen.append(x0.clamp(-1, 1))
@@ -203,7 +206,7 @@ class DDPM(ImageModule):
         return torch.stack([*picked, last], dim=1)
 
     def previews(self, batch: Batch) -> dict[str, Tensor]:
-        """Give 64 ``samples`` from fixed seeds, and 8 rows of their ``chain`` from noise to image."""
+        """Give 64 ``samples`` from fixed seeds, and the ``chain`` of the first 8 from noise."""
         seeds = image_seeds(PREVIEW_SEED, range(64))
         return {"samples": self.sample(64, seeds=seeds), "chain": self.chain(seeds[:8])}
 

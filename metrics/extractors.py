@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -101,19 +101,20 @@ class FeatureExtractor(nn.Module, ABC):
 
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
-    """Give a context in which float32 work is done in float32: no autocast, no TF32."""
-    with torch.autocast(device.type, enabled=False):
-        if device.type != "cuda":
+    """Give a context in which float32 work is done in float32: no autocast, TF32 or bf16."""
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(torch.autocast(device.type, enabled=False))
+            if device.type == "cuda":
+                cudnn = torch.backends.cudnn
+                stack.enter_context(
+                    cudnn.flags(True, cudnn.benchmark, deterministic=True, allow_tf32=False)
+                )
             yield
-            return
-        cudnn = torch.backends.cudnn
-        precision = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("highest")
-        try:
-            with cudnn.flags(True, cudnn.benchmark, deterministic=True, allow_tf32=False):
-                yield
-        finally:
-            torch.set_float32_matmul_precision(precision)
+    finally:
+        torch.set_float32_matmul_precision(precision)
 
 
 class FashionMNISTExtractor(FeatureExtractor):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 def sinusoidal_embedding(t: Tensor, dim: int) -> Tensor:
-    """Give the Transformer's embedding of ``t`` ``(N,)`` as ``(N, dim)`` float32: sines, then cosines."""
+    """Give the Transformer's embedding of ``t`` ``(N,)``: ``(N, dim)`` float32, sines first."""
     half = dim // 2
     decay = math.log(10_000) / (half - 1)
     frequencies = torch.exp(torch.arange(half, device=t.device, dtype=torch.float32) * -decay)
@@ -27,8 +27,13 @@ def zero_init(layer: nn.Module) -> nn.Module:
     return layer
 
 
-def norm(channels: int, groups: int = 32) -> nn.GroupNorm:
-    """Give GroupNorm with eps 1e-6 and the largest number of groups up to ``groups`` that divides."""
+def norm(channels: int, group_size: int | None = None) -> nn.GroupNorm:
+    """Give GroupNorm, eps 1e-6, over groups of ``group_size`` channels.
+
+    None is 32 groups as published (fewer where they do not divide). On CPUs torch's kernel is 50
+    times slower on groups of 2 to 4 channels than on groups of 16.
+    """
+    groups = max(1, channels // group_size) if group_size else 32
     while channels % groups:
         groups -= 1
     return nn.GroupNorm(groups, channels, eps=1e-6)
@@ -42,12 +47,19 @@ class ResidualBlock(nn.Module):
     """
 
     def __init__(
-        self, c_in: int, c_out: int, embedding: int, dropout: float, scale_shift: bool
+        self,
+        c_in: int,
+        c_out: int,
+        embedding: int,
+        dropout: float = 0.0,
+        scale_shift: bool = False,
+        group_size: int | None = None,
     ) -> None:
         super().__init__()
-        self.norm1, self.conv1 = norm(c_in), nn.Conv2d(c_in, c_out, 3, padding=1)
+        self.norm1 = norm(c_in, group_size)
+        self.conv1 = nn.Conv2d(c_in, c_out, 3, padding=1)
         self.embed = nn.Linear(embedding, 2 * c_out if scale_shift else c_out)
-        self.norm2 = norm(c_out)
+        self.norm2 = norm(c_out, group_size)
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
         self.conv2 = zero_init(nn.Conv2d(c_out, c_out, 3, padding=1))
         self.skip = nn.Conv2d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
@@ -67,11 +79,11 @@ class ResidualBlock(nn.Module):
 class AttentionBlock(nn.Module):
     """Self-attention over positions with ``heads`` heads, residual, scale (C / heads)^-0.5."""
 
-    def __init__(self, channels: int, heads: int) -> None:
+    def __init__(self, channels: int, heads: int, group_size: int | None = None) -> None:
         super().__init__()
         if channels % heads:
             raise ValueError(f"{channels} channels do not divide into {heads} attention heads")
-        self.norm, self.heads = norm(channels), heads
+        self.norm, self.heads = norm(channels, group_size), heads
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.out = zero_init(nn.Conv2d(channels, channels, 1))
 
@@ -98,7 +110,7 @@ class Level(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Halve height and width by a stride-2 convolution padded right and below, as the authors do."""
+    """Halve height and width by a stride-2 convolution padded right and below, as published."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -137,6 +149,7 @@ class UNet(nn.Module):
         patch_size: 1, or p to fold p x p pixels into channels first (space-to-depth), which costs
             p^2 times less at the first level.
         scale_shift: see :class:`ResidualBlock`.
+        group_size: see :func:`norm`.
     """
 
     def __init__(
@@ -152,6 +165,7 @@ class UNet(nn.Module):
         dropout: float = 0.0,
         patch_size: int = 1,
         scale_shift: bool = False,
+        group_size: int | None = None,
     ) -> None:
         super().__init__()
         _check(image_size, patch_size, multipliers, blocks)
@@ -163,8 +177,8 @@ class UNet(nn.Module):
         self.stem = nn.Conv2d(in_channels * patch_size**2, channels, 3, padding=1)
 
         def level(c_in: int, c_out: int, attend: bool) -> Level:
-            attention = AttentionBlock(c_out, heads) if attend else None
-            return Level(ResidualBlock(c_in, c_out, embedding, dropout, scale_shift), attention)
+            block = ResidualBlock(c_in, c_out, embedding, dropout, scale_shift, group_size)
+            return Level(block, AttentionBlock(c_out, heads, group_size) if attend else None)
 
         size, width, skips = image_size // patch_size, channels, [channels]
         self.down = nn.ModuleList()
@@ -188,12 +202,12 @@ class UNet(nn.Module):
                 width = channels * multiplier
             if depth > 0:
                 self.up.append(Upsample(width))
-        self.norm_out = norm(width)
+        self.norm_out = norm(width, group_size)
         self.head = zero_init(nn.Conv2d(width, out_channels * patch_size**2, 3, padding=1))
         self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """Give the prediction ``(N, out_channels, H, W)`` for noisy images ``x`` at times ``t`` ``(N,)``."""
+        """Give ``(N, out_channels, H, W)`` for noisy images ``x`` at times ``t`` ``(N,)``."""
         embedding = F.silu(self.embed(sinusoidal_embedding(t, self.channels)))
         x = x.contiguous(memory_format=torch.channels_last)
         h = self.stem(F.pixel_unshuffle(x, self.patch_size))

@@ -1,4 +1,4 @@
-"""One process of a gloo job: ``python gloo_worker.py RANK WORLD_SIZE FOLDER CASE``."""
+"""One process of a gloo job: ``python gloo_worker.py RANK WORLD_SIZE FOLDER``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from metrics.reference import reference_statistics
 from tests.metrics.stand_ins import Projection, draw
 
 N_REAL, N_FAKE = 600, 301
+CASES = ("shares", "empty rank", "repeated image")
 
 
 def values(rank: int, world_size: int, folder: Path, case: str) -> dict[str, float]:
@@ -41,18 +42,20 @@ def values(rank: int, world_size: int, folder: Path, case: str) -> dict[str, flo
     return computed
 
 
-def main(rank: int, world_size: int, folder: Path, case: str) -> None:
-    """Join the job and write this rank's values, or its error."""
+def main(rank: int, world_size: int, folder: Path) -> None:
+    """Join the job and write this rank's values, or its error, for every case."""
     distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world_size
     )
-    try:
-        outcome: dict[str, object] = dict(values(rank, world_size, folder, case))
-    except ValueError as error:
-        outcome = {"error": str(error)}
+    outcome: dict[str, object] = {}
+    for case in CASES:
+        try:
+            outcome[case] = values(rank, world_size, folder, case)
+        except ValueError as error:
+            outcome[case] = str(error)
     (folder / f"{rank}.json").write_text(json.dumps(outcome))
     distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4])
+    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))

@@ -74,8 +74,13 @@ def test_training_mode_autocast_and_gradients_cannot_reach_the_features() -> Non
     images = noise_images(8, 1, 28)
     alone = extractor(images).features
     extractor.train()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        inside = extractor(images).features
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            inside = extractor(images).features
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
     assert not extractor.network.training
     assert torch.equal(alone, inside)
     assert alone.dtype == torch.float32

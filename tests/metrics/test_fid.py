@@ -92,6 +92,7 @@ def test_fid_equals_torch_fidelity_on_the_same_images_and_inception_weights(
         feature_extractor_weights_path=str(inception_weights),
         cuda=False,
         cache=False,
+        save_cpu_ram=True,
         batch_size=8,
         verbose=False,
     )["frechet_inception_distance"]

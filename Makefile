@@ -1,0 +1,13 @@
+.PHONY: install test slow lint types ci
+install:
+	pip install -e '.[dev]' -c constraints.txt
+test:
+	pytest
+slow:
+	pytest -m slow
+lint:
+	ruff check . && ruff format --check .
+types:
+	mypy functional networks metrics lightning_modules datamodules callbacks *.py
+ci:
+	bash .ci/run
