@@ -19,6 +19,7 @@ from callbacks.checkpoints import AtomicCheckpointIO, read_checkpoint
 from callbacks.run_record import MetricsFile
 from config import ConfigError, nearest
 from datamodules.base import ImageDataModule
+from datamodules.order import batch_size_per_process
 from lightning_modules.base import ImageModule
 from schema_check import check_tree
 
@@ -104,15 +105,18 @@ def build(cfg: dict[str, Any], folder: Path, run_id: str) -> Experiment:
     _quiet_known_warnings()
     data = build_data(cfg)
     module = build_module(cfg)
-    data.setup("fit") if not _downloads(data) else None
-    return Experiment(module, data, build_trainer(cfg, folder, run_id, data))
+    if not _downloads(data):
+        data.setup("fit")
+    trainer = build_trainer(cfg, folder, run_id)
+    batch_size_per_process(data.batch_size, trainer.world_size)
+    return Experiment(module, data, trainer)
 
 
 def _downloads(data: ImageDataModule) -> bool:
     return type(data).prepare_data is not LightningDataModule.prepare_data
 
 
-def build_trainer(cfg: dict[str, Any], folder: Path, run_id: str, data: ImageDataModule) -> Trainer:
+def build_trainer(cfg: dict[str, Any], folder: Path, run_id: str) -> Trainer:
     """Give the Trainer: its settings from the configuration, the rest from the platform."""
     callbacks = [make(node) for node in cfg["callbacks"].values() if node]
     loggers: list[Logger] = [MetricsFile(str(folder))]

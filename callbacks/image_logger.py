@@ -16,7 +16,7 @@ from lightning_modules.base import ImageModule
 class ImageLogger(Callback):
     """Saves the method's previews after every k-th validation, from the same seeds each time.
 
-    Each becomes ``samples/<name>_<images seen>.png`` in the run folder and a picture in the loggers.
+    Each becomes ``samples/<name>_<images seen>.png`` of the run folder and goes to the loggers.
 
     Args:
         every_n_validations: k; the last validation always counts.

@@ -164,7 +164,7 @@ class RunRecord(Callback):
 
     def update(self, trainer: Trainer, **fields: Any) -> None:
         """Merge ``fields`` into ``run.json``; rank 0 alone writes."""
-        if not trainer.is_global_zero:
+        if not trainer.is_global_zero or not self.path.name:
             return
         known = json.loads(self.path.read_text()) if self.path.exists() else {}
         write_json(self.path, {**known, **fields})

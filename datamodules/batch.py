@@ -28,4 +28,6 @@ def to_unit_range(pixels: Tensor) -> Tensor:
 
 def mirror(pixels: Tensor, chosen: Tensor) -> Tensor:
     """The images (N, C, H, W), those with `chosen` (bool, (N,)) flipped left to right."""
-    return torch.where(chosen.view(-1, 1, 1, 1), pixels.flip(-1), pixels)
+    turned = pixels.clone()
+    turned[chosen] = pixels[chosen].flip(-1)
+    return turned

@@ -19,11 +19,10 @@ SIGMA_DATA = 0.5
 
 
 class Posterior(NamedTuple):
-    """q(x_s | x_t, x_0) for s < t: ``mean`` as x_t, ``variance`` and ``log_variance`` scalars."""
+    """q(x_s | x_t, x_0) for s < t: ``mean`` as x_t, ``variance`` a float64 scalar."""
 
     mean: Tensor
     variance: Tensor
-    log_variance: Tensor
 
 
 def levels(schedule: NoiseSchedule, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -45,11 +44,7 @@ def q_sample(x0: Tensor, eps: Tensor, t: Tensor, schedule: NoiseSchedule) -> Ten
 
 
 def posterior(x_t: Tensor, x0: Tensor, t: Tensor, s: Tensor, schedule: NoiseSchedule) -> Posterior:
-    """Give q(x_s | x_t, x_0) for any s < t (Ho et al. 2020, eq. 6-7, for steps of any length).
-
-    At s = 0 the variance is 0; its log is then that of the smallest positive step, as the
-    published code copies index 1 to index 0.
-    """
+    """Give q(x_s | x_t, x_0) for any scalar s < t (Ho et al. 2020, eq. 6-7, at any length of step)."""
     alpha_t, sigma_t = schedule.alpha(t), schedule.sigma(t)
     alpha_s, sigma_s = schedule.alpha(s), schedule.sigma(s)
     ratio = alpha_t / alpha_s
@@ -57,7 +52,7 @@ def posterior(x_t: Tensor, x0: Tensor, t: Tensor, s: Tensor, schedule: NoiseSche
     variance = beta * sigma_s**2 / sigma_t**2
     from_xt, from_x0 = ratio * sigma_s**2 / sigma_t**2, alpha_s * beta / sigma_t**2
     mean = from_xt.to(x_t.dtype) * x_t + from_x0.to(x_t.dtype) * x0
-    return Posterior(mean, variance, variance.clamp(min=1e-20).log())
+    return Posterior(mean, variance)
 
 
 def target(prediction: str, x0: Tensor, eps: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:

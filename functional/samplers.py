@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from functional.diffusion import posterior
-from functional.noise_schedule import NoiseSchedule
+from functional.noise_schedule import NoiseSchedule, VarianceExploding
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 Noise = Callable[..., Tensor]
@@ -89,8 +89,10 @@ def _quadratic(schedule: NoiseSchedule, steps: int) -> Tensor:
 
 def _karras(schedule: NoiseSchedule, steps: int, rho: float = 7.0) -> Tensor:
     ends = torch.tensor([schedule.t_max, _first_time(schedule)], dtype=torch.float64)
-    # On the linear path sigma / alpha is infinite at t = 1: the grid begins at its prior instead.
-    ratio = (schedule.sigma(ends) / schedule.alpha(ends)).clamp(max=80.0, min=0.002)
+    ratio = schedule.sigma(ends) / schedule.alpha(ends)
+    if not isinstance(schedule, VarianceExploding):
+        # Infinite at t = 1 of the linear path: the grid takes EDM's ends, and then the prior's time.
+        ratio = ratio.clamp(min=0.002, max=80.0)
     high, low = ratio ** (1 / rho)
     log_ratio = torch.linspace(float(high), float(low), steps, dtype=torch.float64).log() * rho
     times = schedule.time_of(log_ratio)

@@ -86,7 +86,7 @@ class DDPM(ImageModule):
         times: draws the training times.
         prediction: "eps" (Ho 2020), "x0", "v", "velocity" or "edm".
         sampling: how images are drawn.
-        optimizer: makes the optimiser from parameters.
+        optimizer: makes the optimiser from named parameters.
         warmup_steps, decay: of the learning rate; the decay spans the budget of the run.
         channels, image_size: of the images.
         compile_network: compile the network; the keys of checkpoints stay as they are.
@@ -102,7 +102,7 @@ class DDPM(ImageModule):
         times: TimeSampler,
         prediction: str,
         sampling: Sampling,
-        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        optimizer: Callable[[Iterable[tuple[str, nn.Parameter]]], Optimizer],
         warmup_steps: int,
         decay: str,
         channels: int,
@@ -156,7 +156,7 @@ class DDPM(ImageModule):
         self.log(name, loss, batch_size=len(x0), sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer_factory(self.network.parameters())
+        optimizer = self.optimizer_factory(self.network.named_parameters())
         scheduler = LambdaLR(optimizer, self.learning_rate_factor)
         return {
             "optimizer": optimizer,

@@ -20,7 +20,7 @@ from networks.cnn_features import CNNFeatures
 
 NAMES = ("fmnist_cnn", "inception", "timm:<name>")
 FMNIST_CNN_WEIGHTS = Path(__file__).parent / "assets" / "fmnist_cnn.safetensors"
-FMNIST_CNN_SHA256 = "8f45e35e04aeac8147c41299823a21db324431cada6251cab712ce56d0026d0a"
+FMNIST_CNN_SHA256 = "a40310beccf97b63858326581f9ccd9c5827c60d8cf33e785317b7a771a69e65"
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in grey (ITU-R BT.601)."""
 

@@ -192,6 +192,19 @@ def test_fake_without_classes_has_labels_minus_one(make: Any) -> None:
     assert (batch.labels == -1).all()
 
 
+def test_resident_batches_are_made_on_the_device_from_one_copy(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = torch.device("meta")
+    monkeypatch.setattr("datamodules.base.ImageDataModule._accelerator", lambda self: device)
+    data = make("fake", resident="gpu", horizontal_flip=False)
+    loaders = data.train_dataloader(), data.val_dataloader()
+    assert loaders[0].store.images is loaders[1].store.images
+    for loader in loaders:
+        assert all(part.device == device for part in next(iter(loader)))
+    assert next(data.uint8_batches("train", 4)).device.type == "cpu"
+
+
 def test_resident_on_a_gpu_needs_one(make: Any) -> None:
     if torch.cuda.is_available():
         batch = next(iter(make("fake", resident="gpu").train_dataloader()))

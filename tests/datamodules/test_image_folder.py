@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def test_flat_folder_is_split_without_overlap_or_loss(
     data = folder(make, tmp_path, in_memory=in_memory)
     parts = [shades(data, split) for split in ("train", "validation", "test")]
     assert [len(part) for part in parts] == [90, 5, 5]
-    assert sorted(sum(parts, [])) == list(range(100))
+    assert sorted(chain(*parts)) == list(range(100))
     assert shades(data, "reference") == sorted(parts[0] + parts[1])
     batch = next(iter(data.train_dataloader()))
     assert batch.images.shape == (2, 3, 8, 8)
