@@ -97,7 +97,7 @@ class Classifier(ImageModule):
 
 
 def shifted(images: Tensor, most: int) -> Tensor:
-    """Give each image moved by its own random whole pixels, up to ``most`` each way, on black (-1)."""
+    """Give each image moved by random whole pixels of its own, up to ``most``, on black (-1)."""
     n, _, height, width = images.shape
     padded = pad(images, (most,) * 4, value=-1.0)
     corner = torch.randint(0, 2 * most + 1, (2, n, 1), device=images.device)

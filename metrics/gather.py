@@ -55,7 +55,7 @@ def broadcast_result(function: Callable[[], T]) -> T:
     if distributed.get_rank() == 0:
         try:
             outcome[0] = function()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the waiting ranks need it
+        except Exception as error:  # whatever it is, the waiting ranks need it
             outcome[1] = error
     distributed.broadcast_object_list(outcome, src=0)
     if outcome[1] is not None:

@@ -41,7 +41,8 @@ class GenerationMetrics:
         seed: of KID's subsets and the Inception Score's splits.
 
     Raises:
-        ValueError: for an unknown metric, ``inception_score`` without classes, or another extractor's reference.
+        ValueError: for an unknown metric, ``inception_score`` without classes, or a reference of
+            another extractor.
     """
 
     def __init__(
@@ -89,7 +90,9 @@ class GenerationMetrics:
             self._logits.append(logits.cpu())
 
     def compute(self) -> dict[str, float]:
-        """Give the value of every metric, equal on all ranks (``kid`` and ``inception_score`` also with ``_std``).
+        """Give the value of every metric, equal on all ranks.
+
+        ``kid`` and ``inception_score`` come with ``kid_std`` and ``inception_score_std``.
 
         Raises:
             ValueError: on all ranks, for repeated indices, features that are not finite (naming

@@ -1,4 +1,4 @@
-"""Weights of feature networks: where they lie, that they are the stated ones, and hold tensors only."""
+"""Weights of feature networks: found, checked to be the stated ones, loaded as tensors only."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def file_sha256(path: Path) -> str:
 
 
 def state_sha256(state: Mapping[str, Tensor]) -> str:
-    """Give the SHA-256 of tensors with their names, types and shapes, whatever file they came from."""
+    """Give the SHA-256 of tensors with their names, types and shapes, whatever their file."""
     digest = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()

@@ -1,4 +1,4 @@
-"""A small convolutional classifier whose penultimate layer is a feature space for Fréchet distances."""
+"""A small convolutional classifier, whose penultimate layer is a feature space for FID."""
 
 from __future__ import annotations
 

@@ -16,9 +16,8 @@ def test_grid_has_k_strictly_falling_times_and_then_0(family: str, spacing: str)
         grid = time_grid(schedule, steps, spacing)
         assert grid.shape == (steps + 1,) and grid.dtype == torch.float64
         assert grid[-1] == 0 and (grid.diff() < 0).all()
-        assert grid[0] <= schedule.t_max
-        if spacing != "leading":
-            assert grid[0] == schedule.t_max
+        start = pytest.approx(schedule.t_max, rel=1e-12)
+        assert grid[0] == start if spacing != "leading" else grid[0] < schedule.t_max + 1e-9
         if schedule.discrete:
             assert torch.equal(grid, grid.round())
 
@@ -37,7 +36,7 @@ def test_spacings_of_a_chain_of_1000_at_4_steps() -> None:
         "leading": [751, 501, 251, 1, 0],
         "linspace": [1000, 667, 334, 1, 0],
         # ((sqrt(1000) k + 1 (3 - k)) / 3)^2 for k = 3, 2, 1, 0
-        "quadratic": [1000, 459, 125, 1, 0],
+        "quadratic": [1000, 459, 126, 1, 0],
     }
     for spacing, times in wanted.items():
         assert time_grid(chain, 4, spacing).tolist() == times
