@@ -109,7 +109,7 @@ def _check_complete(parameters: Mapping[str, Any], given: Iterable[str], path: s
 
 def _hints(target: Callable[..., Any]) -> dict[str, Any]:
     try:
-        return typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)  # type: ignore[misc]
+        return typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
     except Exception:
         # Annotations that only a type checker can resolve: keys are checked, types are not.
         return {}

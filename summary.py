@@ -43,8 +43,7 @@ def closing(run: Run, built: Experiment) -> None:
         f"pictures     {run.folder / 'samples'}",
         f"checkpoints  {run.folder / 'checkpoints'}",
         f"resume       python train.py resume={run.folder} budget.minutes=10",
-        f"sample       python sample.py run={run.folder} n=64 seed=0 output=samples/",
-        f"evaluate     python evaluate.py run={run.folder}",
+        *_uses(run, built),
         *_wandb(run, built),
     ]
     print("\n".join(lines), flush=True)
@@ -63,6 +62,15 @@ def _scores(record: dict[str, Any]) -> list[str]:
     if ids:
         lines.append(f"protocol     {', '.join(ids)} (run.json says what they stand for)")
     return lines
+
+
+def _uses(run: Run, built: Experiment) -> list[str]:
+    if "sample" not in built.module.capabilities:
+        return []
+    return [
+        f"sample       python sample.py run={run.folder} n=64 seed=0 output=samples/",
+        f"evaluate     python evaluate.py run={run.folder}",
+    ]
 
 
 def _wandb(run: Run, built: Experiment) -> list[str]:

@@ -54,11 +54,12 @@ class EMA(Callback):
         current = tracked_tensors(pl_module)
         parameters = {name for name, _ in pl_module.named_parameters()}
         averaged = [name for name in current if name in parameters]
-        torch._foreach_lerp_(
-            [self.average[name] for name in averaged],
-            [current[name].detach() for name in averaged],
-            1 - decay,
-        )
+        if averaged:
+            torch._foreach_lerp_(
+                [self.average[name] for name in averaged],
+                [current[name].detach() for name in averaged],
+                1 - decay,
+            )
         for name in current.keys() - parameters:
             self.average[name].copy_(current[name])
 

@@ -10,6 +10,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
+from callbacks.run_record import measured
 from callbacks.throughput import Throughput
 from lightning_modules.base import ImageModule
 
@@ -97,9 +98,7 @@ class Progress(ProgressBar):
         assert isinstance(pl_module, ImageModule)
         if not self.shown or trainer.sanity_checking:
             return
-        scores = {**pl_module.scores}
-        if "val/loss" in trainer.callback_metrics:
-            scores["val/loss"] = float(trainer.callback_metrics["val/loss"])
+        scores = {**measured(trainer, "val/"), **pl_module.scores}
         text = ", ".join(f"{key} {value:.4g}" for key, value in scores.items())
         line = f"validation at {pl_module.images_seen:,} images ({took:.0f} s): {text}"
         self._bar.write(line) if self._bar is not None else print(line, flush=True)

@@ -123,8 +123,8 @@ class RunRecord(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking or not isinstance(pl_module, ImageModule):
             return
-        self.last = dict(pl_module.scores)
-        for key, value in pl_module.scores.items():
+        self.last = {**measured(trainer, "val/"), **pl_module.scores}
+        for key, value in self.last.items():
             best = max if any(f"/{name}" in key for name in RISING) else min
             self.best[key] = best(value, self.best.get(key, value))
         self.update(trainer, **self._state(trainer, pl_module))
@@ -141,7 +141,8 @@ class RunRecord(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, ImageModule)
-        self.update(trainer, status="finished", final=dict(pl_module.scores))
+        final = {**measured(trainer, "test/"), **pl_module.scores}
+        self.update(trainer, status="finished", final=final)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
@@ -181,6 +182,12 @@ class RunRecord(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.seconds = state_dict["seconds"]
         self.best, self.last = dict(state_dict["best"]), dict(state_dict["last"])
+
+
+def measured(trainer: Trainer, prefix: str) -> dict[str, float]:
+    """Give what the last evaluation logged under ``prefix``."""
+    metrics = trainer.callback_metrics
+    return {key: float(value) for key, value in metrics.items() if key.startswith(prefix)}
 
 
 def _of_type(trainer: Trainer, kind: type[Throughput]) -> list[Throughput]:

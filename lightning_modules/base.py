@@ -156,6 +156,7 @@ class ImageModule(LightningModule):
 
     def on_validation_model_eval(self) -> None:
         super().on_validation_model_eval()
+        self.scores = {}
         self._evaluation.enter_context(self.averaged())
 
     def leave_evaluation(self) -> None:
@@ -168,6 +169,7 @@ class ImageModule(LightningModule):
 
     def on_test_model_eval(self) -> None:
         super().on_test_model_eval()
+        self.scores = {}
         self._evaluation.enter_context(self.averaged())
 
     def on_test_model_train(self) -> None:

@@ -110,14 +110,18 @@ class Level(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Halve height and width by a stride-2 convolution padded right and below, as published."""
+    """Halve height and width, odd sizes upwards, by a stride-2 convolution.
+
+    An even size is padded right and below alone, as TensorFlow's "same" does in the published code.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.conv(F.pad(x, (0, 1, 0, 1))))
+        height, width = x.shape[-2:]
+        return cast(Tensor, self.conv(F.pad(x, (width % 2, 1, height % 2, 1))))
 
 
 class Upsample(nn.Module):
@@ -168,7 +172,7 @@ class UNet(nn.Module):
         group_size: int | None = None,
     ) -> None:
         super().__init__()
-        _check(image_size, patch_size, multipliers, blocks)
+        _check(image_size, patch_size, channels, multipliers, blocks)
         self.patch_size, self.channels = patch_size, channels
         embedding = 4 * channels
         self.embed = nn.Sequential(
@@ -225,7 +229,11 @@ class UNet(nn.Module):
         return F.pixel_shuffle(self.head(F.silu(self.norm_out(h))), self.patch_size)
 
 
-def _check(image_size: int, patch_size: int, multipliers: Sequence[int], blocks: int) -> None:
+def _check(
+    image_size: int, patch_size: int, channels: int, multipliers: Sequence[int], blocks: int
+) -> None:
+    if channels < 4:
+        raise ValueError(f"channels {channels} cannot hold an embedding of times; give 4 or more")
     if image_size % patch_size:
         raise ValueError(f"image_size {image_size} is not divisible by patch_size {patch_size}")
     if blocks < 1 or not multipliers:
