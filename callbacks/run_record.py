@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers.logger import Logger
@@ -133,7 +135,8 @@ class RunRecord(Callback):
         assert isinstance(pl_module, ImageModule)
         done = pl_module.progress >= 1.0
         status = "trained" if done else "interrupted"
-        self.update(trainer, status=status, **self._state(trainer, pl_module))
+        ranks = _fingerprints(trainer, pl_module)
+        self.update(trainer, status=status, ranks=ranks, **self._state(trainer, pl_module))
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, ImageModule)
@@ -182,6 +185,21 @@ class RunRecord(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.seconds = state_dict["seconds"]
         self.best, self.last = dict(state_dict["best"]), dict(state_dict["last"])
+
+
+def _fingerprints(trainer: Trainer, module: LightningModule) -> list[tuple[str, str]]:
+    """Give, rank by rank, a hash of the weights (equal, or DDP is broken) and of the next noise
+    (different, or all ranks learn from the same draws)."""
+    digest = hashlib.sha256()
+    for parameter in module.parameters():
+        digest.update(parameter.detach().float().cpu().numpy().tobytes())
+    noise = hashlib.sha256(torch.rand(4).numpy().tobytes())
+    mine = (digest.hexdigest()[:16], noise.hexdigest()[:16])
+    if trainer.world_size == 1:
+        return [mine]
+    gathered: list[Any] = [None] * trainer.world_size
+    torch.distributed.all_gather_object(gathered, mine)
+    return gathered
 
 
 def measured(trainer: Trainer, prefix: str) -> dict[str, float]:

@@ -120,7 +120,8 @@ class ImageDataModule(LightningDataModule, ABC):
         goes to one process only.
         """
         store = self._store(split)
-        shares = torch.split(torch.arange(rank, len(store), world_size), batch_size)
+        share = torch.arange(rank, len(store), world_size)
+        shares = torch.split(share, batch_size) if len(share) else ()
         if isinstance(store, TensorStore):
             return map(store.pixels, shares)
         return iter(in_workers(store.pixels, shares, self.num_workers))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from PIL import Image
 
 BATCHES = 5
 TOTAL = 15
-Seen = list[tuple[tuple[int, ...], float]]
+Seen = list[tuple[int, tuple[int, ...], float]]
 
 
 class Recorder(LightningModule):
@@ -24,7 +25,8 @@ class Recorder(LightningModule):
         self.seen: Seen = []
 
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
-        self.seen.append((tuple(batch.indices.tolist()), batch.images.double().sum().item()))
+        content = batch.images.double().sum().item()
+        self.seen.append((batch_idx, tuple(batch.indices.tolist()), content))
         return (self.weight * batch.images.mean()).sum()
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
@@ -125,7 +127,7 @@ def test_epochs_of_a_trainer_are_the_samplers_epochs(make: Any, tmp_path: Path) 
     for epoch in range(3):
         sampler.set_epoch(epoch)
         expected += [tuple(plan.indices.tolist()) for plan in sampler]
-    assert [indices for indices, _ in full] == expected
+    assert [indices for _, indices, _ in full] == expected
 
 
 def test_lightning_tells_the_loader_its_epoch(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,6 +192,7 @@ def test_workers_give_the_order_and_the_resume_of_the_main_process(
     held, _ = fit(make("image_folder", **settings), run, tmp_path / "held")
     full, saved = fit(make("image_folder", **settings, **streamed), run, tmp_path / "full")
     assert full == held
+    assert not multiprocessing.active_children()
     for moment, done, path in saved:
         if done in (2, BATCHES):
             seen, _ = fit(make("image_folder", **settings, **streamed), run, tmp_path / "r", path)
