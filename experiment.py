@@ -50,6 +50,9 @@ def check(cfg: DictConfig) -> dict[str, Any]:
 def check_plain(plain: dict[str, Any]) -> None:
     """Check every part of a resolved configuration; see :func:`check`."""
     for name, callback in plain.get("callbacks", {}).items():
+        if callback is not None and not isinstance(callback, dict):
+            raise ConfigError(f"callbacks.{name}={callback!r}; give null to leave it out")
+    for name, callback in plain.get("callbacks", {}).items():
         if callback is not None and "_target_" not in callback:
             known = [k for k, node in plain["callbacks"].items() if "_target_" in (node or {})]
             raise ConfigError(f"unknown callback callbacks.{name}{nearest(name, known)}")

@@ -32,6 +32,7 @@ FREE = (
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy",
     "callbacks.budget", "callbacks.progress", "callbacks.generation.cache", "data.data_dir",
 )  # fmt: skip
+COPIES = {"paths.cache": "callbacks.generation.cache", "paths.data": "data.data_dir"}
 # Processes that the Trainer starts find the folder of their run here.
 FOLDER_VARIABLE = "ATELIER_RUN_FOLDER"
 PACKAGES = ("torch", "lightning", "torchvision", "torchmetrics", "timm", "wandb", "hydra-core")
@@ -204,11 +205,25 @@ def merged(saved: dict[str, Any], asked: dict[str, Any], overrides: list[str]) -
         raise ConfigError(f"resume refused, settings changed: {lines}. Start a new run instead")
     result = copy.deepcopy(saved)
     for free in FREE:
-        if any(_below(key, free) for key in changed):
-            _set(result, free, _get(asked, free))
-    if any(_below(key, "budget") for key in changed):
-        _set(result, "callbacks.budget", _get(asked, "callbacks.budget"))
+        _take(result, asked, free, [key for key in changed if _below(key, free)])
+    # Callbacks and data hold copies, resolved when the run was made.
+    if result["callbacks"].get("budget"):
+        result["callbacks"]["budget"].update(result["budget"])
+    for source, copied in COPIES.items():
+        if source in changed and copied in before:
+            _set(result, copied, after[source])
     return result
+
+
+def _take(result: dict[str, Any], asked: dict[str, Any], free: str, keys: list[str]) -> None:
+    """Set ``keys``, all below ``free``, as asked; all of ``free`` where it became another thing."""
+    ours, theirs = _get(result, free), _get(asked, free)
+    same = isinstance(ours, dict) and isinstance(theirs, dict)
+    if keys and not (same and ours.get("_target_") == theirs.get("_target_")):
+        _set(result, free, theirs)
+        return
+    for key in keys:
+        _set(result, key, _get(asked, key))
 
 
 def _below(key: str, root: str) -> bool:
@@ -236,6 +251,14 @@ def _set(node: dict[str, Any], key: str, value: Any) -> None:
     for part in parents:
         node = node[part]
     node[last] = value
+
+
+def release(run: Run) -> None:
+    """Let go of the folder, so that the next job of a sweep makes its own."""
+    if run.lock is not None:
+        os.environ.pop(FOLDER_VARIABLE, None)
+        os.close(run.lock)
+        run.lock = None
 
 
 def _check_writable(folder: Path) -> None:

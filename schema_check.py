@@ -18,6 +18,8 @@ from config import ConfigError, nearest
 
 OWN = ("lightning_modules", "datamodules", "callbacks", "networks", "functional", "metrics")
 # Classes of these packages may be named where they derive from one of the bases below.
+# Functions of these only compute; those of the others read, write and start things.
+PURE = ("functional", "networks")
 LIBRARIES = ("torch", "torchvision", "lightning", "timm", "torchmetrics")
 BASES = (
     "torch.nn.Module",
@@ -70,7 +72,7 @@ def resolve_target(target: Any, path: str) -> Callable[..., Any]:
 def _allowed(found: Any) -> bool:
     root = (getattr(found, "__module__", "") or "").split(".")[0]
     if root in OWN:
-        return inspect.isclass(found) or inspect.isfunction(found)
+        return inspect.isclass(found) or (inspect.isfunction(found) and root in PURE)
     return inspect.isclass(found) and any(issubclass(found, get_object(base)) for base in BASES)
 
 

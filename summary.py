@@ -42,7 +42,7 @@ def closing(run: Run, built: Experiment) -> None:
         *_scores(record),
         f"pictures     {run.folder / 'samples'}",
         f"checkpoints  {run.folder / 'checkpoints'}",
-        f"resume       python train.py resume={run.folder} budget.minutes=10",
+        f"resume       python train.py resume={run.folder} {_twice(run, record)}",
         *_uses(run, built),
         *_wandb(run, built),
     ]
@@ -62,6 +62,12 @@ def _scores(record: dict[str, Any]) -> list[str]:
     if ids:
         lines.append(f"protocol     {', '.join(ids)} (run.json says what they stand for)")
     return lines
+
+
+def _twice(run: Run, record: dict[str, Any]) -> str:
+    """Give the settings of a budget twice as long as what was trained, in images."""
+    others = [f"budget.{k}=null" for k in ("steps", "minutes") if run.config["budget"][k]]
+    return " ".join([f"budget.images={2 * record['images_seen']}", *others])
 
 
 def _uses(run: Run, built: Experiment) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,20 +28,21 @@ def main(cfg: DictConfig) -> None:
 def train(cfg: DictConfig) -> Experiment:
     """Train what ``cfg`` says in a new run folder, or go on in the one of ``resume=``."""
     import experiment
+    import run_folder
     import summary
 
     run = open_run(cfg)
-    built = experiment.build(run.config, run.folder, run.id)
-    summary.opening(run, built)
-    try:
+    with ExitStack() as at_the_end:
+        at_the_end.callback(run_folder.release, run)
+        built = experiment.build(run.config, run.folder, run.id)
+        at_the_end.callback(experiment.close, built)
+        summary.opening(run, built)
         built.trainer.fit(
             built.module, datamodule=built.data, ckpt_path=run.checkpoint, weights_only=True
         )
         if built.module.progress >= 1.0:
             built.trainer.test(built.module, datamodule=built.data, verbose=False)
         summary.closing(run, built)
-    finally:
-        experiment.close(built)
     return built
 
 

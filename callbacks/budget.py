@@ -14,7 +14,7 @@ from lightning_modules.base import ImageModule
 class Budget(Callback):
     """Stops the run when its budget is used up, and tells the method which share of it is.
 
-    Minutes count training alone: validation, sampling and checkpoints stop the clock. A schedule
+    Minutes count training alone: validation and what follows it stop the clock. A schedule
     that follows a budget in minutes follows the clock, so two such runs agree only as far as
     their machines do; with images or steps a run is a function of its seed.
 

@@ -36,7 +36,8 @@ class EMA(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         assert isinstance(pl_module, ImageModule)
-        pl_module.evaluation_weights = lambda: self.average_parameters(pl_module)
+        if pl_module.ema_modules:
+            pl_module.evaluation_weights = lambda: self.average_parameters(pl_module)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         current = tracked_tensors(pl_module)
@@ -52,7 +53,8 @@ class EMA(Callback):
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         current = tracked_tensors(pl_module)
-        parameters = {name for name, _ in pl_module.named_parameters()}
+        # A weight that two layers share has two names: both are averaged.
+        parameters = {n for n, _ in pl_module.named_parameters(remove_duplicate=False)}
         averaged = [name for name in current if name in parameters]
         if averaged:
             torch._foreach_lerp_(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -39,13 +40,16 @@ class Guards(Callback):
         groups = optimizer.param_groups
         norm = get_total_norm([p.grad for g in groups for p in g["params"] if p.grad is not None])
         pl_module.gradient_norm = norm
-        self._norm = norm if self._norm is None else torch.maximum(self._norm, norm)
+        if not _scaled(trainer):
+            self._norm = norm if self._norm is None else torch.maximum(self._norm, norm)
         if pl_module.steps % self.every_n_steps == 0:
             pl_module.log("train/gradient_norm", norm)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        if _scaled(trainer) and isinstance(outputs, Mapping):
+            self._norm = outputs["loss"].detach()
         if pl_module.device.type == "cpu":
             self.check(trainer, pl_module)
 
@@ -55,6 +59,9 @@ class Guards(Callback):
         self.check(trainer, pl_module)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.check(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.check(trainer, pl_module)
 
     def check(self, trainer: Trainer, module: LightningModule) -> None:
@@ -68,3 +75,8 @@ class Guards(Callback):
             f"({module.images_seen:,} images); the last good checkpoint is kept. "
             "Lower the learning rate, lengthen the warm-up or set trainer.gradient_clip_val"
         )
+
+
+def _scaled(trainer: Trainer) -> bool:
+    """Tell whether a gradient scaler is at work: it expects overflow, and leaves such steps out."""
+    return getattr(trainer.precision_plugin, "scaler", None) is not None

@@ -39,7 +39,8 @@ class ImageLogger(Callback):
         if batch_idx == 0:
             self._batch = batch
 
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the previews; by now the captions have the scores of this validation."""
         if trainer.sanity_checking:
             return
         self.validations += 1

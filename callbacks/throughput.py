@@ -14,7 +14,8 @@ from lightning_modules.base import ImageModule
 class Throughput(Callback):
     """Logs images per second over all processes, and teraFLOP per image where the method knows it.
 
-    Validation and checkpoints do not count: the clock runs from a batch's start to its end.
+    The clock runs from one batch's end to the next one's, so waiting for data counts; validation,
+    and the batch after it, do not.
 
     Args:
         every_n_steps: length of the window that is averaged, and the interval of logging.

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import netrc
 import os
 from argparse import Namespace
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import wandb
 from lightning.pytorch.loggers import WandbLogger
@@ -31,17 +34,18 @@ def resolve_mode(mode: str | None) -> str:
 
 
 def _has_key() -> bool:
+    """Look where ``wandb login`` leaves keys; W&B's own look asks its server, and waits for it."""
     if os.environ.get("WANDB_API_KEY"):
         return True
+    server = os.environ.get("WANDB_BASE_URL") or wandb.setup().settings.base_url
+    places = [Path(os.environ.get("NETRC") or "~/.netrc"), Path("~/_netrc")]
+    file = next((place.expanduser() for place in places if place.expanduser().exists()), None)
     try:
-        return bool(wandb.Api(api_key=None).api_key) if _netrc_exists() else False
-    except Exception:
+        keys = netrc.netrc(file) if file else None
+    except (OSError, netrc.NetrcParseError):
         return False
-
-
-def _netrc_exists() -> bool:
-    name = os.environ.get("NETRC", os.path.expanduser("~/.netrc"))
-    return os.path.exists(name) or os.path.exists(os.path.expanduser("~/_netrc"))
+    hosts = (urlsplit(server).netloc, "api.wandb.ai")
+    return keys is not None and any(keys.authenticators(host) for host in hosts)
 
 
 class WandbRun(WandbLogger):

@@ -28,6 +28,7 @@ Noise = Callable[..., Tensor]
 Trace = Callable[[int, Tensor, Tensor], None]
 
 SPACINGS = ("trailing", "leading", "linspace", "quadratic", "karras")
+VARIANCES = ("fixed_small", "fixed_large")
 
 
 def time_grid(schedule: NoiseSchedule, steps: int, spacing: str = "trailing") -> Tensor:
@@ -122,8 +123,8 @@ def ancestral(
 
     ``variance``: "fixed_small" is the posterior's, "fixed_large" is beta of the step.
     """
-    if variance not in ("fixed_small", "fixed_large"):
-        raise ValueError(f"unknown variance {variance!r}; known: fixed_small, fixed_large")
+    if variance not in VARIANCES:
+        raise ValueError(f"unknown variance {variance!r}; known: {', '.join(VARIANCES)}")
     for k, (t, s) in enumerate(pairwise(times)):
         x0 = denoiser(x, t)
         if trace:

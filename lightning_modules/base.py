@@ -155,8 +155,14 @@ class ImageModule(LightningModule):
         return self.evaluation_weights() if self.evaluation_weights else ExitStack()
 
     def on_validation_model_eval(self) -> None:
+        self._enter_evaluation()
         super().on_validation_model_eval()
+
+    def _enter_evaluation(self) -> None:
         self.scores = {}
+        for module in self.modules():
+            # What a method keeps in evaluation mode while it trains stays so after.
+            self._evaluation.callback(setattr, module, "training", module.training)
         self._evaluation.enter_context(self.averaged())
 
     def leave_evaluation(self) -> None:
@@ -165,13 +171,10 @@ class ImageModule(LightningModule):
 
     def on_validation_model_train(self) -> None:
         self._evaluation.close()
-        super().on_validation_model_train()
 
     def on_test_model_eval(self) -> None:
+        self._enter_evaluation()
         super().on_test_model_eval()
-        self.scores = {}
-        self._evaluation.enter_context(self.averaged())
 
     def on_test_model_train(self) -> None:
         self._evaluation.close()
-        super().on_test_model_train()

@@ -21,7 +21,7 @@ from functional.diffusion import (
     to_x0,
 )
 from functional.noise_schedule import NoiseSchedule, VarianceExploding, VariancePreserving
-from functional.samplers import SAMPLERS, evaluations, time_grid
+from functional.samplers import SAMPLERS, VARIANCES, evaluations, time_grid
 from functional.seeding import ImageNoise, image_seeds
 from functional.time_sampling import TimeSampler
 from lightning_modules.base import ImageModule
@@ -52,8 +52,10 @@ class Sampling:
     ) -> None:
         if sampler not in SAMPLERS:
             raise ValueError(f"unknown sampler {sampler!r}; known: {', '.join(SAMPLERS)}")
-        if eta and sampler != "ddim":
-            raise ValueError(f"eta={eta} belongs to sampler ddim, not to {sampler}")
+        if eta < 0 or (eta and sampler != "ddim"):
+            raise ValueError(f"eta={eta} with sampler {sampler}; expected 0, or more with ddim")
+        if variance not in VARIANCES:
+            raise ValueError(f"unknown variance {variance!r}; known: {', '.join(VARIANCES)}")
         self.sampler, self.steps, self.spacing, self.clip = sampler, steps, spacing, clip
         self.eta, self.variance = eta, variance
 

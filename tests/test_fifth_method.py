@@ -12,7 +12,7 @@ from pathlib import Path
 from callbacks.run_record import read_rows
 from tests.command import ROOT, TINY_DATA, environment
 
-PARTS = "callbacks conf datamodules functional lightning_modules metrics networks".split()
+PARTS = [
     "callbacks",
     "conf",
     "datamodules",
@@ -20,7 +20,7 @@ PARTS = "callbacks conf datamodules functional lightning_modules metrics network
     "lightning_modules",
     "metrics",
     "networks",
-)
+]
 
 
 def copy_of_the_project(place: Path) -> Path:
