@@ -191,7 +191,7 @@ def merged(saved: dict[str, Any], asked: dict[str, Any], overrides: list[str]) -
     """Give ``saved`` with the overrides that a resume may make; refuse the others, listing them."""
     before, after = flatten(saved), flatten(asked)
     named = [override.lstrip("+~").split("=")[0].split("@")[0] for override in overrides]
-    roots = ["" if name in ("experiment", "debug") else name for name in named if name != "resume"]
+    roots = [root for name in named for root in _roots(name)]
     touched = {
         key
         for root in roots
@@ -224,6 +224,15 @@ def _take(result: dict[str, Any], asked: dict[str, Any], free: str, keys: list[s
         return
     for key in keys:
         _set(result, key, _get(asked, key))
+
+
+def _roots(name: str) -> list[str]:
+    """Give the keys that an override speaks of; the trainer's group, of where it computes alone."""
+    if name in ("experiment", "debug"):
+        return [""]
+    if name == "trainer":
+        return [free for free in FREE if free.startswith("trainer.")]
+    return [] if name == "resume" else [name]
 
 
 def _below(key: str, root: str) -> bool:

@@ -117,6 +117,9 @@ class ImageModule(LightningModule):
         counters = checkpoint["counters"]
         self.images_seen, self.steps = counters["images_seen"], counters["steps"]
 
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Score a batch of the test split; nothing by default, callbacks measure samples."""
+
     def report(self, name: str, value: float) -> None:
         """Log a score of this validation or test, and keep it in ``scores``."""
         self.scores[name] = value
