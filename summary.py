@@ -9,14 +9,14 @@ from lightning.pytorch.loggers import WandbLogger
 
 from callbacks.run_record import MetricsFile
 from experiment import Experiment
-from run_folder import Run
+from run_folder import Run, provenance
 
 
 def opening(run: Run, built: Experiment) -> None:
     """Say what is about to be trained, and where it goes; hand the settings to the loggers."""
     for logger in built.trainer.loggers:
         if not isinstance(logger, MetricsFile):
-            logger.log_hyperparams(run.config)
+            logger.log_hyperparams({**run.config, "provenance": provenance(run.config)})
     if not built.trainer.is_global_zero:
         return
     parameters = sum(p.numel() for p in built.module.parameters())
@@ -68,6 +68,12 @@ def _twice(run: Run, record: dict[str, Any]) -> str:
     """Give the settings of a budget twice as long as what was trained, in images."""
     others = [f"budget.{k}=null" for k in ("steps", "minutes") if run.config["budget"][k]]
     return " ".join([f"budget.images={2 * record['images_seen']}", *others])
+
+
+def _longer(run: Run) -> str:
+    """Give settings that double every budget of the run."""
+    budget = run.config["budget"]
+    return " ".join(f"budget.{key}={2 * value}" for key, value in budget.items() if value)
 
 
 def _uses(run: Run, built: Experiment) -> list[str]:

@@ -151,9 +151,12 @@ def find_images(root: Path) -> list[str]:
     names, seen = [], set()
     for folder, below, files in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
-        below[:] = [] if real in seen else [name for name in below if not name.startswith(".")]
-        names += [Path(folder, file).relative_to(root) for file in files if real not in seen]
+        if real in seen:
+            below.clear()
+            continue
         seen.add(real)
+        below[:] = [name for name in below if not name.startswith(".")]
+        names += [Path(folder, file).relative_to(root) for file in files]
     found = sorted(path.as_posix() for path in names if _is_image(path))
     if not found:
         raise FileNotFoundError(

@@ -137,6 +137,18 @@ def test_broken_file_is_named_and_left_out(
     assert "004.png" in caplog.text
 
 
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_labels_stay_with_their_images_when_a_broken_file_is_left_out(
+    make: Any, tmp_path: Path, in_memory: bool
+) -> None:
+    write(tmp_path, [f"{'cat' if i < 10 else 'dog'}/{i:02d}.png" for i in range(20)])
+    (tmp_path / "cat" / "03.png").write_bytes(b"")
+    data = folder(make, tmp_path, in_memory=in_memory, on_broken="skip", num_classes=2)
+    for split in ("reference", "test"):
+        labels = getattr(data.splits, split).labels.tolist()
+        assert labels == [int(shade >= 10) for shade in shades(data, split)]
+
+
 def test_file_that_breaks_later_is_replaced_by_the_next(
     make: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
