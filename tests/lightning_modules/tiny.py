@@ -77,6 +77,7 @@ def trainer(
     folder: Path, callbacks: list[Callback], *, steps: int | None = 6, **changes: Any
 ) -> Trainer:
     """A Trainer as ``experiment.build_trainer`` makes it, that validates every 3 steps."""
+    folder.mkdir(parents=True, exist_ok=True)
     if steps is not None:
         callbacks = [Budget(images=None, steps=steps, minutes=None), *callbacks]
     settings: dict[str, Any] = {
