@@ -70,12 +70,6 @@ def _twice(run: Run, record: dict[str, Any]) -> str:
     return " ".join([f"budget.images={2 * record['images_seen']}", *others])
 
 
-def _longer(run: Run) -> str:
-    """Give settings that double every budget of the run."""
-    budget = run.config["budget"]
-    return " ".join(f"budget.{key}={2 * value}" for key, value in budget.items() if value)
-
-
 def _uses(run: Run, built: Experiment) -> list[str]:
     if "sample" not in built.module.capabilities:
         return []

@@ -59,10 +59,10 @@ def start(script: str, *arguments: str, cwd: Path, **extra: str) -> subprocess.P
 
 
 def run(
-    script: str, *arguments: str, cwd: Path, ok: bool = True, **extra: str
+    script: str, *arguments: str, cwd: Path, ok: bool = True, timeout: float = 300, **extra: str
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end; where ``ok``, anything but success shows what it printed."""
     process = start(script, *arguments, cwd=cwd, **extra)
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=timeout)
     assert not ok or process.returncode == 0, f"{script} {arguments}\n{out}\n{err}"
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
