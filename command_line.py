@@ -70,7 +70,7 @@ def _expected(error: BaseException) -> bool:
     error = _cause(error)
     package = type(error).__module__.split(".")[0]
     own = type(error).__name__ in ("CheckpointError", "NonFiniteLoss")
-    return own or package in ("hydra", "omegaconf") or isinstance(error, _EXPECTED)
+    return own or package in ("hydra", "omegaconf", "yaml") or isinstance(error, _EXPECTED)
 
 
 def one_line(error: BaseException) -> str:
@@ -79,16 +79,18 @@ def one_line(error: BaseException) -> str:
     text = str(error).strip()
     package = type(error).__module__.split(".")[0]
     if package in ("hydra", "omegaconf"):
-        return _hydra_line(text)
+        return _hydra_line(f"{text}\n{error.__cause__ or ''}")
     return " ".join(text.split()) or type(error).__name__
 
 
 def _hydra_line(text: str) -> str:
     choice = re.search(r"Could not find '([^']+)'.*?Available options in '[^']+':(.*)", text, re.S)
     if choice:
-        group, _, name = choice[1].rpartition("/")
-        options = [line.strip() for line in choice[2].splitlines() if line.strip()]
-        options = [o for o in options if o != "Config search path:" and "provider=" not in o]
+        group, _, name = choice[1].partition("/")
+        options = {line.strip() for line in choice[2].splitlines() if line.strip()}
+        options = {o for o in options if o != "Config search path:" and "provider=" not in o}
+        below = ROOT / "conf" / group
+        options |= {str(f.relative_to(below).with_suffix("")) for f in below.rglob("*.yaml")}
         return f"no {group} {name!r}{nearest(name, options)}"
     missing = re.search(r"Could not override '([^']+)'", text)
     if missing:
@@ -99,8 +101,13 @@ def _hydra_line(text: str) -> str:
         key = full[1] if full else unknown[1]
         return f"unknown key {key}{_nearest_key(key)}"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    where = next((line for line in lines if line.startswith("full_key:")), "")
-    return lines[0] + (f" ({where.removeprefix('full_key: ')})" if where else "")
+    where = next((line[9:].strip() for line in lines if line.startswith("full_key:")), "")
+    reasons = [line for line in lines if not line.startswith(_FRAME)] or lines
+    return f"{where}: {reasons[0]}" if where else reasons[0]
+
+
+# Lines of Hydra's messages that say where and not what.
+_FRAME = ("In '", "full_key:", "reference_type=", "object_type=", "Error merging override")
 
 
 def _nearest_key(key: str) -> str:
@@ -115,8 +122,11 @@ def _nearest_key(key: str) -> str:
     try:
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             cfg = compose(name if (ROOT / "conf" / f"{name}.yaml").exists() else "train")
-        parent, _, last = key.rpartition(".")
-        node = OmegaConf.select(cfg, parent) if parent else cfg
-        return nearest(last, [str(k) for k in node]) if isinstance(node, DictConfig) else ""
+        node: Any = cfg
+        for part in key.split("."):
+            if not isinstance(node, DictConfig) or part not in node:
+                break
+            node = OmegaConf.select(node, part)
+        return nearest(part, [str(k) for k in node]) if isinstance(node, DictConfig) else ""
     except Exception:
         return ""

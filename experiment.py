@@ -43,8 +43,19 @@ def check(cfg: DictConfig) -> dict[str, Any]:
     """
     plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     plain["trainer"]["precision"] = precision(plain)
+    plain["callbacks"] = without_adjustments(plain["callbacks"])
     check_plain(plain)
     return plain
+
+
+def without_adjustments(callbacks: dict[str, Any]) -> dict[str, Any]:
+    """Leave out settings of callbacks that ``callbacks=none`` left out; methods adjust some."""
+    known = OmegaConf.load(Path(__file__).parent / "conf" / "callbacks" / "default.yaml")
+    return {
+        name: node
+        for name, node in callbacks.items()
+        if name not in known or not isinstance(node, dict) or "_target_" in node
+    }
 
 
 def check_plain(plain: dict[str, Any]) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from callbacks.run_record import write_json
 from config import ConfigError
@@ -157,7 +158,7 @@ def read(folder: Path) -> Run:
     except (FileNotFoundError, NotADirectoryError) as error:
         missing = Path(error.filename).name
         raise ConfigError(f"{folder} is no run folder: it has no {missing}") from error
-    except (OmegaConfBaseException, ValueError, OSError) as error:
+    except (OmegaConfBaseException, YAMLError, ValueError, OSError) as error:
         raise ConfigError(f"{folder} cannot be read: {str(error).splitlines()[0]}") from error
     if not isinstance(loaded, dict) or "method" not in loaded:
         raise ConfigError(f"{folder}/config.yaml is no configuration of a run")
@@ -190,7 +191,8 @@ def resume(folder: Path, asked: dict[str, Any], overrides: list[str]) -> Run:
 def merged(saved: dict[str, Any], asked: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     """Give ``saved`` with the overrides that a resume may make; refuse the others, listing them."""
     before, after = flatten(saved), flatten(asked)
-    named = [override.lstrip("+~").split("=")[0].split("@")[0] for override in overrides]
+    # A group's choice, group@place=choice, sets what lies at its place.
+    named = [override.lstrip("+~").split("=")[0].split("@")[-1] for override in overrides]
     roots = [root for name in named for root in _roots(name)]
     touched = {
         key

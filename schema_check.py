@@ -7,6 +7,7 @@ as written and as it resolves; and what it sets is held to the signature of what
 from __future__ import annotations
 
 import inspect
+import os
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -138,7 +139,9 @@ def fits(value: Any, hint: Any) -> bool:
         return _container_fits(value, origin, arguments)
     if origin is Callable or origin is types.FunctionType:
         return callable(value)
-    return not inspect.isclass(hint) or hint.__module__ != "builtins" or isinstance(value, hint)
+    if not inspect.isclass(hint) or hint is Any or getattr(hint, "_is_protocol", False):
+        return True
+    return isinstance(value, str if issubclass(hint, os.PathLike) else hint)
 
 
 def _container_fits(value: Any, origin: type, arguments: tuple[Any, ...]) -> bool:

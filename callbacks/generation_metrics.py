@@ -8,6 +8,7 @@ from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from tqdm import tqdm
 
 from callbacks.run_record import write_json
 from lightning_modules.base import ImageModule
@@ -74,6 +75,10 @@ class GenerationTracker(Callback):
         if self.validations % self.every_n_validations == 0 or trainer.should_stop:
             self._score(trainer, pl_module, self.n)
 
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._extractor is not None and trainer.is_global_zero:
+            print(f"scoring {self.n_final:,} images", flush=True)
+
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._score(trainer, pl_module, self.n_final)
 
@@ -101,7 +106,9 @@ class GenerationTracker(Callback):
         scorer = GenerationMetrics(
             self._extractor, self.metrics, reference=self._reference, seed=self.seed
         )
-        for chunk in generate(module, n, self.seed, trainer.global_rank, trainer.world_size):
+        chunks = generate(module, n, self.seed, trainer.global_rank, trainer.world_size)
+        hidden = True if trainer.global_rank else None  # None: hidden where there is no terminal
+        for chunk in tqdm(chunks, desc=f"{n:,} images to score", leave=False, disable=hidden):
             scorer.update(chunk.images, chunk.indices)
         for name, value in scorer.compute().items():
             module.report(metric_key("gen", name, self.extractor_name, n), value)

@@ -102,6 +102,8 @@ class WandbRun(WandbLogger):
                 "W&B is out of reach (%s); logging offline. `wandb sync` uploads it later",
                 str(error).splitlines()[0],
             )
+            # The service of the failed start still holds the run's id.
+            wandb.teardown()
             self._wandb_init.update(mode="offline", resume=None)
             self.mode = "offline"
             run = super().experiment

@@ -44,7 +44,7 @@ def q_sample(x0: Tensor, eps: Tensor, t: Tensor, schedule: NoiseSchedule) -> Ten
 
 
 def posterior(x_t: Tensor, x0: Tensor, t: Tensor, s: Tensor, schedule: NoiseSchedule) -> Posterior:
-    """Give q(x_s | x_t, x_0) for any scalar s < t (Ho et al. 2020, eq. 6-7, at any length of step)."""
+    """Give q(x_s | x_t, x_0) for any scalar s < t (Ho et al. 2020, eq. 6-7, for any step)."""
     alpha_t, sigma_t = schedule.alpha(t), schedule.sigma(t)
     alpha_s, sigma_s = schedule.alpha(s), schedule.sigma(s)
     ratio = alpha_t / alpha_s

@@ -21,8 +21,9 @@ from functional.diffusion import (
     to_x0,
 )
 from functional.noise_schedule import NoiseSchedule, VarianceExploding, VariancePreserving
-from functional.samplers import SAMPLERS, VARIANCES, evaluations, time_grid
+from functional.samplers import SAMPLERS, VARIANCES, evaluations
 from functional.seeding import ImageNoise, image_seeds
+from functional.time_grid import time_grid
 from functional.time_sampling import TimeSampler
 from lightning_modules.base import ImageModule
 
@@ -35,7 +36,7 @@ class Sampling:
     Args:
         sampler: a name of ``functional.samplers.SAMPLERS``.
         steps: of the sampler (Heun evaluates the network twice a step).
-        spacing: a name of ``functional.samplers.SPACINGS``.
+        spacing: a name of ``functional.time_grid.SPACINGS``.
         clip: hold the estimate of x_0 in [-1, 1].
         eta: noise of DDIM; 0 for the others.
         variance: of ancestral sampling, "fixed_small" or "fixed_large".

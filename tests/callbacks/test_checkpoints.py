@@ -100,7 +100,8 @@ def test_no_other_folder_is_written_to(path: Path, monkeypatch: pytest.MonkeyPat
     opened = []
     real = open
     monkeypatch.setattr(
-        "builtins.open", lambda file, *rest, **more: opened.append(file) or real(file, *rest, **more)
+        "builtins.open",
+        lambda file, *rest, **more: opened.append(file) or real(file, *rest, **more),
     )
     AtomicCheckpointIO().save_checkpoint(content(), path)
     assert {Path(file).parent for file in opened if "ckpt" in str(file)} == {path.parent}
@@ -121,9 +122,7 @@ class Payload:
 def test_a_pickle_payload_is_refused_and_not_executed(path: Path, as_zip: bool) -> None:
     trap = path.parent / "executed"
     path.parent.mkdir()
-    torch.save(
-        {**content(), "extra": Payload(trap)}, path, _use_new_zipfile_serialization=as_zip
-    )
+    torch.save({**content(), "extra": Payload(trap)}, path, _use_new_zipfile_serialization=as_zip)
     with pytest.raises(CheckpointError, match="refused, nothing in it" if as_zip else "no check"):
         read_checkpoint(path)
     assert not trap.exists()

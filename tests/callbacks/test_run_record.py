@@ -138,7 +138,8 @@ def test_every_row_carries_the_images_that_were_seen(tmp_path: Path) -> None:
     trainer(tmp_path, [RunRecord()], steps=6).fit(Toy(), data())
     rows = read_rows(tmp_path / "metrics.jsonl")
     seen = {
-        key: [row["images_seen"] for row in rows if key in row] for key in ("train/loss", "val/loss")
+        key: [row["images_seen"] for row in rows if key in row]
+        for key in ("train/loss", "val/loss")
     }
     assert seen == {"train/loss": [8, 16, 24, 32, 40, 48], "val/loss": [24, 48]}
 

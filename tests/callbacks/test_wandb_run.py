@@ -153,7 +153,7 @@ def test_an_offline_run_is_read_back_by_wandbs_own_reader(written: Path) -> None
     assert losses == [8, 16, 24, 32, 40, 48]
     axes = [r["metric"] for r in records if r["type"] == "metric"]
     assert [m["step_metric"] for m in axes if m.get("glob_name") == "*"][-1] == "images_seen"
-    assert [r["run"] for r in records if r["type"] == "run"][0]["run_group"] == "g"
+    assert next(r["run"] for r in records if r["type"] == "run")["run_group"] == "g"
 
 
 def test_nothing_is_written_outside_the_run_folder(written: Path) -> None:

@@ -13,7 +13,8 @@ from functional.noise_schedule import (
     VarianceExploding,
     VariancePreserving,
 )
-from functional.samplers import SAMPLERS, time_grid
+from functional.samplers import SAMPLERS
+from functional.time_grid import time_grid
 
 MEAN, STD = 0.4, 0.3
 SCHEDULES: dict[str, NoiseSchedule] = {

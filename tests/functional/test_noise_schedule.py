@@ -40,7 +40,9 @@ def test_cosine_schedule_has_the_alpha_bar_of_equation_17_but_for_the_last_clipp
     assert chain.betas[-1] == 0.999
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [("linear", "linear"), ("cosine", "squaredcos_cap_v2")])
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [("linear", "linear"), ("cosine", "squaredcos_cap_v2")]
+)
 def test_alpha_bar_is_that_of_diffusers(ours: str, theirs: str) -> None:
     ddpm = pytest.importorskip("diffusers.schedulers.scheduling_ddpm")
     other = ddpm.DDPMScheduler(1000, beta_start=1e-4, beta_end=0.02, beta_schedule=theirs)

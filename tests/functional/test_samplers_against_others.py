@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from torch import Tensor
 
 from functional.diffusion import to_x0
 from functional.noise_schedule import VarianceExploding, VariancePreserving
-from functional.samplers import ancestral, ddim, dpm_solver_pp, heun, time_grid
+from functional.samplers import ancestral, ddim, dpm_solver_pp, heun
+from functional.time_grid import time_grid
 
 CHAIN = VariancePreserving(1000)
 BETAS: dict[str, Any] = {"beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear"}
@@ -112,7 +114,7 @@ def test_heun_is_algorithm_1_of_edm() -> None:
     ]
     sigma.append(0.0)
     x = wanted = high * start()
-    for now, following in zip(sigma[:-1], sigma[1:], strict=True):
+    for now, following in pairwise(sigma):
         slope = (wanted - denoise(wanted, torch.tensor(now))) / now
         ahead = wanted + (following - now) * slope
         if following != 0:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from functional.noise_schedule import LinearPath, VarianceExploding, VariancePreserving
-from functional.samplers import SPACINGS, time_grid
+from functional.time_grid import SPACINGS, time_grid
 from tests.functional.gaussian_data import SCHEDULES
 
 

@@ -81,7 +81,7 @@ def multiply_adds(network: nn.Module) -> Iterator[list[int]]:
 
 
 def test_the_network_for_cifar_10_takes_12_44_gflop_at_two_per_multiply_add() -> None:
-    """6.22 G multiply-adds an image: convolutions, linear layers and attention; no norms, no SiLU."""
+    """6.22 G multiply-adds: convolutions, linear layers and attention, no norms and no SiLU."""
     with torch.device("meta"):
         network = UNet(**CIFAR10)
         image, t = torch.zeros(1, 3, 32, 32), torch.ones(1)
@@ -154,7 +154,9 @@ def test_the_output_of_an_image_depends_on_no_other_image() -> None:
 
 def test_patches_are_folded_into_channels_first() -> None:
     """Space to depth outside and the same network within: equal weights, equal outputs."""
-    folded = scrambled(small(patch_size=2, in_channels=3, out_channels=3, attention_resolutions=[2]))
+    folded = scrambled(
+        small(patch_size=2, in_channels=3, out_channels=3, attention_resolutions=[2])
+    )
     plain = small(in_channels=12, out_channels=12, image_size=4, attention_resolutions=[2])
     plain.load_state_dict(folded.state_dict())
     x, t = torch.randn(2, 3, 8, 8), torch.tensor([3.0, 500.0])

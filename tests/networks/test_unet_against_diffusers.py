@@ -39,7 +39,7 @@ def ours() -> UNet:
 
 
 def copy(layer: Any, *sources: Any) -> None:
-    """Weights of ``layer`` from those of ``sources``, one after the other; 1x1 convolutions are linear."""
+    """Weights of ``layer`` from those of ``sources``, stacked; a 1 x 1 convolution is linear."""
     layer.weight.data.copy_(torch.cat([s.weight for s in sources]).reshape(layer.weight.shape))
     layer.bias.data.copy_(torch.cat([s.bias for s in sources]))
 

@@ -1,0 +1,49 @@
+"""Composing the shipped configuration in this process, as the commands do."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
+
+import command_line
+import experiment
+from config import register
+from tests.command import ROOT
+
+
+def composed(*overrides: str, name: str = "train", **options: Any) -> DictConfig:
+    """The configuration of a command line, not yet checked."""
+    register()
+    GlobalHydra.instance().clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            return compose(name, overrides=list(overrides), **options)
+
+
+def checked(*overrides: str) -> dict[str, Any]:
+    """The checked and resolved configuration of a command line."""
+    return experiment.check(composed(*overrides))
+
+
+def refusal(*overrides: str) -> str:
+    """The one line with which a command line is refused."""
+    with pytest.raises(Exception) as caught:
+        checked(*overrides)
+    assert command_line._expected(caught.value), f"it would show a traceback: {caught.value!r}"
+    line = command_line.one_line(caught.value)
+    assert "\n" not in line
+    return line
+
+
+def experiment_file(folder: Path, text: str) -> list[str]:
+    """Write an experiment file of a user; give the command line that chooses it."""
+    (folder / "experiment").mkdir()
+    (folder / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{text}\n")
+    return [f"hydra.searchpath=[file://{folder}]", "experiment=mine"]

@@ -1,0 +1,211 @@
+"""A run folder: one per run, found again, moved, and resumed without a change of settings."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import open_dict
+
+import run_folder
+import train
+from config import ConfigError
+from run_folder import FOLDER_VARIABLE, merged
+from tests.command import TINY
+from tests.compose import checked, composed
+
+
+@pytest.fixture(autouse=True)
+def no_run_of_an_outer_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in (FOLDER_VARIABLE, "TORCHELASTIC_RUN_ID", "RANK", "LOCAL_RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    yield
+    os.environ.pop(FOLDER_VARIABLE, None)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> dict[str, Any]:
+    return checked(*TINY, f"paths.runs={tmp_path / 'runs'}", "name=one")
+
+
+def test_a_new_run_has_its_settings_and_where_it_comes_from(config: dict[str, Any]) -> None:
+    run = run_folder.create(config, "title")
+    assert run.folder.name == "one"
+    again = run_folder.read(run.folder)
+    assert (again.config, again.id) == (config, run.id)
+    record = json.loads((run.folder / "run.json").read_text())
+    assert (record["status"], record["seed"], record["method"]) == ("starting", 0, "DDPM")
+    assert record["versions"].keys() >= {"python", "torch", "lightning"}
+    run_folder.release(run)
+
+
+def test_a_name_that_is_taken_is_refused_and_a_made_up_one_is_counted_up(
+    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_folder.time, "strftime", lambda *_: "now")
+    run_folder.release(run_folder.create(config, "title"))
+    with pytest.raises(ConfigError, match=r"one exists; go on with it by resume="):
+        run_folder.create(config, "title")
+    names = []
+    for _ in range(3):
+        run = run_folder.create({**config, "name": None}, "title")
+        names.append(run.folder.name)
+        run_folder.release(run)
+    assert names == ["title-now", "title-now-2", "title-now-3"]
+
+
+def test_processes_of_one_run_share_a_folder_and_jobs_of_a_sweep_do_not(
+    config: dict[str, Any],
+) -> None:
+    first = run_folder.create({**config, "name": None}, "title")
+    joined = run_folder.create({**config, "name": None}, "title")
+    assert (joined.folder, joined.id) == (first.folder.resolve(), first.id)
+    run_folder.release(joined)
+    assert FOLDER_VARIABLE in os.environ, "only the process that made the folder lets go of it"
+    run_folder.release(first)
+    second = run_folder.create({**config, "name": None}, "title")
+    assert second.folder != first.folder
+    run_folder.release(second)
+
+
+def test_two_trainings_in_one_process_are_two_runs_with_their_own_settings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = [override for override in TINY if "callbacks" not in override]
+    for seed in (1, 2):
+        cfg = composed(
+            *tiny, f"seed={seed}", f"name=run{seed}", "budget.steps=2", "callbacks=none",
+            f"paths.runs={tmp_path}", return_hydra_config=True,
+        )  # fmt: skip
+        HydraConfig.instance().set_config(cfg)
+        with open_dict(cfg):
+            del cfg["hydra"]
+        train.train(cfg)
+    for seed in (1, 2):
+        record = json.loads((tmp_path / f"run{seed}" / "run.json").read_text())
+        assert (record["seed"], record["status"]) == (seed, "finished")
+        assert run_folder.read(tmp_path / f"run{seed}").config["seed"] == seed
+    assert FOLDER_VARIABLE not in os.environ
+
+
+def test_a_folder_in_use_is_refused(config: dict[str, Any]) -> None:
+    run = run_folder.create(config, "title")
+    del os.environ[FOLDER_VARIABLE]
+    with pytest.raises(ConfigError, match="another process trains in"):
+        run_folder.resume(run.folder, config, [])
+    run_folder.release(run)
+    again = run_folder.resume(run.folder, config, [])
+    assert (again.id, again.checkpoint) == (run.id, None)
+    run_folder.release(again)
+
+
+def test_nothing_in_a_folder_names_the_place_where_it_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = run_folder.create(checked(*TINY, "name=one", "paths.runs=runs"), "title")
+    run_folder.release(run)
+    for file in run.folder.iterdir():
+        assert str(tmp_path) not in file.read_text()
+    moved = (tmp_path / "runs").rename(tmp_path / "elsewhere") / "one"
+    assert run_folder.read(moved).config == run.config
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "words"),
+    [
+        ("config.yaml", None, "no config.yaml"),
+        ("run.json", None, "no run.json"),
+        ("config.yaml", "a: [1", "cannot be read"),
+        ("config.yaml", "- 1\n- 2", "no configuration of a run"),
+        ("config.yaml", "seed: 1", "no configuration of a run"),
+        ("run.json", "{", "cannot be read"),
+    ],
+)
+def test_half_a_run_folder_is_named(
+    config: dict[str, Any], file: str, text: str | None, words: str
+) -> None:
+    run = run_folder.create(config, "title")
+    run_folder.release(run)
+    path = run.folder / file
+    path.unlink() if text is None else path.write_text(text)
+    with pytest.raises(ConfigError, match=words) as caught:
+        run_folder.read(run.folder)
+    assert "\n" not in str(caught.value)
+
+
+# What a resume may change
+
+
+def after(*overrides: str, made_with: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The settings with which a run made with ``made_with`` goes on under ``overrides``."""
+    return merged(checked(*made_with), checked(*overrides), list(overrides))
+
+
+def test_a_resume_without_settings_goes_on_as_before() -> None:
+    made_with = ("budget.steps=9", "method.network.channels=16", "logger=none", "data=fake")
+    assert after(made_with=made_with) == checked(*made_with)
+
+
+def test_changed_settings_are_refused_and_all_listed() -> None:
+    with pytest.raises(ConfigError) as caught:
+        after("seed=3", "method.warmup_steps=7", "data.batch_size=32", "budget.steps=5")
+    line = str(caught.value)
+    for difference in (
+        "seed: 0 -> 3", "method.warmup_steps: 100 -> 7", "data.batch_size: 64 -> 32"
+    ):  # fmt: skip
+        assert difference in line
+    assert "budget" not in line and "Start a new run" in line
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "data=mnist", "callbacks=none", "~callbacks.ema", "experiment=paper/ddpm_cifar10",
+        "optimizer@method.optimizer=adam", "++method.network.group_size=8", "debug=overfit",
+    ],
+)  # fmt: skip
+def test_a_changed_group_is_refused(override: str) -> None:
+    with pytest.raises(ConfigError, match="resume refused"):
+        after(override)
+
+
+def test_the_same_settings_again_are_no_change() -> None:
+    same = ("experiment=quick/ddpm", "seed=0", "method.warmup_steps=100")
+    assert after(*same) == checked()
+
+
+def test_a_budget_changes_where_it_is_asked_to_and_stays_the_runs_own_elsewhere() -> None:
+    made_with = ("budget.images=null", "budget.steps=20", "budget.minutes=null")
+    config = after("budget.steps=40", made_with=made_with)
+    assert config["budget"] == {"images": None, "steps": 40, "minutes": None}
+    budget = dict(config["callbacks"]["budget"])
+    assert budget.pop("_target_") == "callbacks.budget.Budget"
+    assert budget == config["budget"]
+
+
+def test_where_a_run_computes_may_change() -> None:
+    config = after("trainer=ddp_cpu", "trainer.devices=2")
+    assert config["trainer"]["devices"] == 2
+    assert config["trainer"]["strategy"]["process_group_backend"] == "gloo"
+    back = merged(config, checked("trainer=cpu"), ["trainer=cpu"])
+    assert (back["trainer"]["strategy"], back["trainer"]["devices"]) == ("auto", 1)
+
+
+def test_a_logger_may_change_as_a_whole_or_in_part() -> None:
+    assert after("logger=csv")["logger"] == checked("logger=csv")["logger"]
+    made_with = ("logger.project=mine",)
+    config = after("logger.mode=offline", made_with=made_with)
+    assert (config["logger"]["project"], config["logger"]["mode"]) == ("mine", "offline")
+
+
+def test_a_cache_on_another_machine_reaches_those_that_use_it() -> None:
+    config = after("paths.cache=/new", made_with=("paths.cache=/old", "paths.data=/kept"))
+    assert config["paths"]["cache"] == config["callbacks"]["generation"]["cache"] == "/new"
+    assert config["paths"]["data"] == "/kept"
+    assert after("paths.cache=/new", made_with=("callbacks=none",))["paths"]["cache"] == "/new"
