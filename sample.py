@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 TASKS = ("generate",)
 GRID_IMAGES = 100
+# Asked for as output these mean a file; any other name but NAME.npz is a folder.
+FILE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".npy", ".pt", ".zip", ".pdf")
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="sample")
@@ -44,9 +46,9 @@ def sample(cfg: DictConfig) -> None:
 
 def prepare(output: Path) -> Path:
     """Make the folder that ``output`` needs, before images are made that could not be kept."""
-    if output.suffix not in ("", ".npz"):
+    if output.suffix in FILE_SUFFIXES:
         raise ConfigError(f"output={output}: expected a folder, or a file that ends in .npz")
-    folder = output.parent if output.suffix else output
+    folder = output.parent if output.suffix == ".npz" else output
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -95,7 +97,8 @@ def write(images: Tensor, output: Path) -> list[Path]:
         for i, image in enumerate(pixels):
             mode = image[..., 0] if image.shape[-1] == 1 else image
             Image.fromarray(mode).save(output / f"{i:0{digits}d}.png")
-    beside = output.with_name(f"{output.stem}_grid.png")
+    name = output.stem if output.suffix == ".npz" else output.name
+    beside = output.with_name(f"{name}_grid.png")
     return [output, save_picture(grid(to_float(images[:GRID_IMAGES])), beside)]
 
 

@@ -32,6 +32,7 @@ class EMA(Callback):
         self.decay = decay
         self.updates = 0
         self.average: dict[str, Tensor] = {}
+        self._optimizer_steps = 0
         self._raw: dict[str, Tensor] | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -46,10 +47,16 @@ class EMA(Callback):
         else:
             self.average = {name: tensor.detach().clone() for name, tensor in current.items()}
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._optimizer_steps = trainer.global_step
+
     @torch.no_grad()
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        if trainer.global_step == self._optimizer_steps:
+            return  # gradients are still being accumulated
+        self._optimizer_steps = trainer.global_step
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         current = tracked_tensors(pl_module)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from networks.unet import AttentionBlock, Downsample, UNet, sinusoidal_embedding
+from networks.unet import AttentionBlock, Downsample, UNet, norm, sinusoidal_embedding
 
 SMALL: dict[str, Any] = {
     "in_channels": 1,
@@ -134,13 +134,34 @@ def test_attention_is_where_the_images_really_have_the_resolution(resolution: in
     assert sorted(seen) == sorted([resolution] * 5 + [4])
 
 
-def test_the_time_reaches_every_residual_block() -> None:
-    network = scrambled(small())
+@pytest.mark.parametrize("channels", [8, 16, 32, 48])
+@pytest.mark.parametrize("scale_shift", [True, False])
+def test_the_time_reaches_every_residual_block_of_any_width(
+    channels: int, scale_shift: bool
+) -> None:
+    """A norm over single channels would take out an embedding that is added before it."""
+    network = scrambled(small(channels=channels, multipliers=[1], scale_shift=scale_shift))
+    level, x = network.down[0], torch.randn(1, channels, 8, 8)
+    one, other = (level(x, torch.full((1, 4 * channels), v)) for v in (-1.0, 1.0))
+    assert (one - other).abs().mean() > 0.01 * one.abs().mean()
     out = network(torch.ones(2, 1, 8, 8), torch.tensor([1.0, 900.0]))
-    assert not torch.allclose(out[0], out[1])
-    out.square().sum().backward()
-    idle = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.abs().max()]
-    assert not idle
+    assert (out[0] - out[1]).abs().mean() > 0.01 * out.abs().mean()
+
+
+@pytest.mark.parametrize(
+    ("channels", "group_size", "groups"),
+    [(128, None, 32), (64, None, 32), (32, None, 16), (96, None, 32), (40, None, 20), (6, None, 3),
+     (128, 16, 8), (8, 16, 1), (48, 32, 1), (2, None, 1)],
+)  # fmt: skip
+def test_groups_of_a_norm(channels: int, group_size: int | None, groups: int) -> None:
+    assert norm(channels, group_size).num_groups == groups
+    assert norm(channels, group_size).eps == 1e-6
+
+
+def test_every_parameter_is_trained() -> None:
+    network = scrambled(small())
+    network(torch.ones(2, 1, 8, 8), torch.tensor([1.0, 900.0])).square().sum().backward()
+    assert not [n for n, p in network.named_parameters() if p.grad is None]
 
 
 def test_the_output_of_an_image_depends_on_no_other_image() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from networks.unet import AttentionBlock, Level, ResidualBlock, UNet
 
-WIDTHS = (32, 64, 64, 64)
+WIDTHS = (64, 128, 128, 128)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def theirs() -> Any:
 
 def ours() -> UNet:
     return UNet(
-        in_channels=3, out_channels=3, image_size=32, channels=32, multipliers=[1, 2, 2, 2],
+        in_channels=3, out_channels=3, image_size=32, channels=64, multipliers=[1, 2, 2, 2],
         blocks=2, attention_resolutions=[16], dropout=0.1,
     ).eval()  # fmt: skip
 
