@@ -66,20 +66,14 @@ def build_extractor(run: RunInUse) -> FeatureExtractor:
 def build_reference(run: RunInUse, extractor: FeatureExtractor) -> tuple[ReferenceStatistics, str]:
     """Give statistics of the training split that the run was trained on, and the data's name."""
     import experiment
-    from metrics.reference import reference_statistics
+    from callbacks.generation_metrics import training_reference
 
     data = experiment.build_data(run.config)
     if run.fabric.is_global_zero:
         data.prepare_data()
     run.fabric.barrier()
     data.setup("test")
-    statistics = reference_statistics(
-        extractor,
-        data.uint8_batches("reference", 500),
-        data.fingerprint("reference"),
-        Path(run.asked["paths"]["cache"]),
-    )
-    return statistics, data.name
+    return training_reference(extractor, data, run.asked["paths"]["cache"]), data.name
 
 
 def score(

@@ -10,7 +10,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from tqdm import tqdm
 
-from callbacks.run_record import write_json
+from callbacks.run_record import merge_json
 from lightning_modules.base import ImageModule
 from lightning_modules.generation import generate
 from metrics.extractors import FeatureExtractor, build_extractor
@@ -92,12 +92,7 @@ class GenerationTracker(Callback):
             )
         if self._reference is None:
             data = trainer.datamodule  # type: ignore[attr-defined]
-            self._reference = reference_statistics(
-                self._extractor,
-                data.uint8_batches("reference", 500),
-                data.fingerprint("reference"),
-                Path(self.cache),
-            )
+            self._reference = training_reference(self._extractor, data, self.cache)
 
     def _score(self, trainer: Trainer, module: LightningModule, n: int) -> None:
         if self._extractor is None or self._reference is None:
@@ -134,15 +129,20 @@ class GenerationTracker(Callback):
         path = Path(trainer.default_root_dir) / "run.json"
         if not trainer.is_global_zero or not path.exists():
             return
-        content = json.loads(path.read_text())
-        content.setdefault("protocols", {})[record.id] = record.as_dict()
-        write_json(path, content)
+        known = json.loads(path.read_text()).get("protocols", {})
+        merge_json(path, protocols={**known, record.id: record.as_dict()})
 
     def state_dict(self) -> dict[str, Any]:
         return {"validations": self.validations}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.validations = state_dict["validations"]
+
+
+def training_reference(extractor: FeatureExtractor, data: Any, cache: str) -> ReferenceStatistics:
+    """Give statistics of the official training split of a data module, from ``cache`` if there."""
+    batches, fingerprint = data.uint8_batches("reference", 500), data.fingerprint("reference")
+    return reference_statistics(extractor, batches, fingerprint, Path(cache))
 
 
 def protocol(

@@ -33,6 +33,12 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     os.replace(partial, path)
 
 
+def merge_json(path: Path, **fields: Any) -> None:
+    """Set ``fields`` in the JSON object in ``path``, which may not be there yet."""
+    known = json.loads(path.read_text()) if path.exists() else {}
+    write_json(path, {**known, **fields})
+
+
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """Give the rows of a ``metrics.jsonl``; a last line that a kill cut in half is left out."""
     rows = []
@@ -170,8 +176,7 @@ class RunRecord(Callback):
         """Merge ``fields`` into ``run.json``; rank 0 alone writes."""
         if not trainer.is_global_zero or not self.path.name:
             return
-        known = json.loads(self.path.read_text()) if self.path.exists() else {}
-        write_json(self.path, {**known, **fields})
+        merge_json(self.path, **fields)
 
     @staticmethod
     def _set_axis(trainer: Trainer, module: ImageModule, ahead: int = 0) -> None:
