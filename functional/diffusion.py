@@ -113,6 +113,22 @@ def simple_loss(output: Tensor, wanted: Tensor) -> Tensor:
     return (output.float() - wanted.float()).square().flatten(1).mean(dim=1)
 
 
+def without_overshoot(output: Tensor, wanted: Tensor, x0: Tensor, estimate: Tensor) -> Tensor:
+    """Give ``wanted``, but ``output`` itself where ``estimate`` of x_0 is right once clipped.
+
+    Sampling that clips the estimate to [-1, 1] projects it on a convex set that holds every image,
+    so its error never grows and E[x_0 | x_t] is still what minimises it. Where a pixel is black or
+    white to the full, overshooting is then no error, and a network need not hit the end of the
+    range to the grey level. Elsewhere the gradient pulls back into the range.
+
+    Args:
+        output, wanted: of the network ``(N, ...)``; no gradient reaches ``output``.
+        x0, estimate: the images, and what ``output`` implies for them.
+    """
+    free = ((x0 >= 1) & (estimate > 1)) | ((x0 <= -1) & (estimate < -1))
+    return torch.where(free, output.detach().to(wanted.dtype), wanted)
+
+
 def check_prediction(prediction: str) -> None:
     """Refuse a prediction that is not one of ``PREDICTIONS``."""
     if prediction not in PREDICTIONS:

@@ -25,10 +25,13 @@ def orthogonalize(matrices: Tensor, steps: int = 5) -> Tensor:
     a, b, c = _COEFFICIENTS
     wide = matrices.shape[-2] <= matrices.shape[-1]
     x = (matrices if wide else matrices.mT).bfloat16()
+    shape, x = x.shape, x.reshape(-1, *x.shape[-2:])
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(steps):
         gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        x = torch.baddbmm(x, polynomial, x, beta=a)
+    x = x.view(shape)
     orthogonal: Tensor = (x if wide else x.mT).to(matrices.dtype)
     return orthogonal
 
@@ -101,12 +104,13 @@ class Muon(Optimizer):
         for parameter, update in zip(parameters, ahead, strict=True):
             by_shape[len(update), update[0].numel()].append((parameter, update))
         for shape, members in by_shape.items():
-            stacked = torch.stack([update.reshape(shape) for _, update in members])
+            # The order of columns is free; with channels last this one needs no transposition.
+            stacked = torch.stack([u.movedim(1, -1).reshape(shape) for _, u in members])
             scale = -group["lr"] * 0.2 * max(shape) ** 0.5
-            for (parameter, _), update in zip(
-                members, orthogonalize(stacked, group["steps"]), strict=True
-            ):
-                parameter.add_(update.reshape(parameter.shape), alpha=scale)
+            updates = orthogonalize(stacked, group["steps"])
+            for (parameter, _), update in zip(members, updates, strict=True):
+                channels_last = parameter.movedim(1, -1)
+                channels_last.add_(update.view(channels_last.shape), alpha=scale)
 
     def _step_adam(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         steps = []

@@ -19,6 +19,7 @@ from functional.diffusion import (
     simple_loss,
     target,
     to_x0,
+    without_overshoot,
 )
 from functional.noise_schedule import NoiseSchedule, VarianceExploding, VariancePreserving
 from functional.samplers import SAMPLERS, VARIANCES, evaluations
@@ -92,6 +93,8 @@ class DDPM(ImageModule):
         optimizer: makes the optimiser from named parameters.
         warmup_steps, decay: of the learning rate; the decay spans the budget of the run.
         channels, image_size: of the images.
+        clipped_loss: count the error of the estimate of x_0 as clipped to [-1, 1], as it is used
+            where ``sampling.clip`` is set (see ``functional.diffusion.without_overshoot``).
         compile_network: compile the network; the keys of checkpoints stay as they are.
     """
 
@@ -110,13 +113,20 @@ class DDPM(ImageModule):
         decay: str,
         channels: int,
         image_size: int,
+        clipped_loss: bool = False,
         compile_network: bool = False,
     ) -> None:
         super().__init__()
         _check_pair(prediction, schedule)
+        if clipped_loss and not sampling.clip:
+            raise ValueError(
+                "clipped_loss=True trains a network whose estimates leave [-1, 1]; "
+                "set sampling.clip=True, or clipped_loss=False"
+            )
         time_grid(schedule, sampling.steps, sampling.spacing)
         self.network, self.schedule, self.times = network, schedule, times
         self.prediction, self.sampling = prediction, sampling
+        self.clipped_loss = clipped_loss
         self.optimizer_factory = optimizer
         self.learning_rate_factor = self.learning_rate_lambda(warmup_steps, decay)
         self.image_shape = (channels, image_size, image_size)
@@ -134,7 +144,12 @@ class DDPM(ImageModule):
         """Give L_simple per image ``(N,)`` of images ``x0`` at times ``t`` with noise ``eps``."""
         alpha, sigma = levels(self.schedule, t, x0)
         wanted = target(self.prediction, x0, eps, alpha, sigma)
-        return simple_loss(self(q_sample(x0, eps, t, self.schedule), t), wanted)
+        x_t = q_sample(x0, eps, t, self.schedule)
+        output = self(x_t, t).float()
+        if self.clipped_loss:
+            estimate = to_x0(self.prediction, output.detach(), x_t, alpha, sigma)
+            wanted = without_overshoot(output, wanted, x0, estimate)
+        return simple_loss(output, wanted)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x0 = batch.images

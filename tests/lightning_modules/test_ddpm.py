@@ -54,6 +54,25 @@ def test_loss_of_edm_is_its_weighted_denoising_error() -> None:
     torch.testing.assert_close(module.loss(x0, eps, sigma), wanted, rtol=1e-4, atol=1e-5)
 
 
+def test_clipped_loss_is_that_of_the_clipped_estimate_and_pulls_back_inside_the_range() -> None:
+    module = ddpm(sampling=Sampling("heun", 3, "trailing", clip=True), clipped_loss=True)
+    x0, eps = draw(3).clamp(-1, 1), draw(3, 1)
+    x0[0] = 0.0  # one image whose pixels lie all inside the range
+    t = torch.tensor([0.9, 0.3, 0.9])
+    at = t.view(-1, 1, 1, 1)
+    noisy = (1 - at) * x0 + at * eps
+    output = module.network(noisy, 1000 * t)
+    estimate = noisy - at * output
+    assert (estimate.abs() > 1).any(dim=(1, 2, 3)).all()
+    at_an_end = (x0.abs() == 1) & (estimate.abs() > 1) & (x0.sign() == estimate.sign())
+    assert at_an_end[1:].any()
+    error = torch.where(at_an_end, 0, (estimate - x0) / at).square().mean(dim=(1, 2, 3))
+    torch.testing.assert_close(module.loss(x0, eps, t), error)
+    plain = ddpm().loss(x0, eps, t)
+    torch.testing.assert_close(error[0], plain[0])
+    assert (error <= plain + 1e-6).all() and error[2] < plain[2]
+
+
 def logged(module: DDPM, batch: Batch) -> tuple[float, int]:
     seen: list[tuple[float, int]] = []
 
@@ -110,6 +129,7 @@ def test_validation_spreads_over_all_times() -> None:
         ({"prediction": "edm"}, "'edm' does not go with LinearPath"),
         ({"prediction": "v", "schedule": VarianceExploding()}, "'v' does not go with"),
         ({"prediction": "noise"}, "'noise'; known: eps, x0, v, velocity, edm"),
+        ({"clipped_loss": True}, "set sampling.clip=True"),
         ({"decay": "exponential"}, "'exponential'; known"),
         (
             {"schedule": VariancePreserving(10), "sampling": Sampling("ddim", 50, "leading", True)},
