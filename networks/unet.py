@@ -159,13 +159,17 @@ class UNet(nn.Module):
         channels: width of the first level.
         multipliers: width of each level over ``channels``; between levels the size halves.
         blocks: residual blocks per level going down; one more going up.
-        attention_resolutions: heights (after ``patch_size``) at which attention follows a block.
+        attention_resolutions: heights (after ``patch_size``) at which attention follows a block;
+            the middle always has one.
         heads: attention heads.
         dropout: before the second convolution of a block.
         patch_size: 1, or p to fold p x p pixels into channels first (space-to-depth), which costs
             p^2 times less at the first level.
         scale_shift: see :class:`ResidualBlock`.
         group_size: see :func:`norm`.
+
+    Raises:
+        ValueError: for settings that make no network, or attention at a height no level has.
     """
 
     def __init__(
@@ -185,6 +189,8 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         _check(image_size, patch_size, channels, multipliers, blocks)
+        _check_attention(attention_resolutions, level_sizes(image_size, patch_size, multipliers))
+        _check_positive(heads=heads, group_size=1 if group_size is None else group_size)
         self.patch_size, self.channels = patch_size, channels
         embedding = 4 * channels
         self.embed = nn.Sequential(
@@ -196,25 +202,23 @@ class UNet(nn.Module):
             block = ResidualBlock(c_in, c_out, embedding, dropout, scale_shift, group_size)
             return Level(block, AttentionBlock(c_out, heads, group_size) if attend else None)
 
-        size, width, skips = image_size // patch_size, channels, [channels]
+        sizes = level_sizes(image_size, patch_size, multipliers)
+        attends = [size in attention_resolutions for size in sizes]
+        width, skips = channels, [channels]
         self.down = nn.ModuleList()
-        sizes = []
         for depth, multiplier in enumerate(multipliers):
-            sizes.append(size)
             for _ in range(blocks):
-                self.down.append(level(width, channels * multiplier, size in attention_resolutions))
+                self.down.append(level(width, channels * multiplier, attends[depth]))
                 width = channels * multiplier
                 skips.append(width)
             if depth < len(multipliers) - 1:
                 self.down.append(Downsample(width))
                 skips.append(width)
-                size = (size + 1) // 2
         self.middle = nn.ModuleList([level(width, width, True), level(width, width, False)])
         self.up = nn.ModuleList()
         for depth, multiplier in reversed(list(enumerate(multipliers))):
             for _ in range(blocks + 1):
-                attend = sizes[depth] in attention_resolutions
-                self.up.append(level(width + skips.pop(), channels * multiplier, attend))
+                self.up.append(level(width + skips.pop(), channels * multiplier, attends[depth]))
                 width = channels * multiplier
             if depth > 0:
                 self.up.append(Upsample(width))
@@ -241,15 +245,41 @@ class UNet(nn.Module):
         return F.pixel_shuffle(self.head(F.silu(self.norm_out(h))), self.patch_size)
 
 
+def level_sizes(image_size: int, patch_size: int, multipliers: Sequence[int]) -> list[int]:
+    """Give the height of every level: it halves from one to the next, odd sizes upwards."""
+    sizes = [image_size // patch_size]
+    while len(sizes) < len(multipliers):
+        sizes.append((sizes[-1] + 1) // 2)
+    return sizes
+
+
+def _check_attention(resolutions: Sequence[int], sizes: Sequence[int]) -> None:
+    absent = [size for size in resolutions if size not in sizes]
+    if absent:
+        raise ValueError(
+            f"attention_resolutions has {', '.join(map(str, absent))}, but the levels have heights "
+            f"{', '.join(map(str, sizes))} (after patch_size); choose among these"
+        )
+
+
+def _check_positive(**settings: int) -> None:
+    for name, value in settings.items():
+        if value < 1:
+            raise ValueError(f"{name}={value} must be 1 or more")
+
+
 def _check(
     image_size: int, patch_size: int, channels: int, multipliers: Sequence[int], blocks: int
 ) -> None:
+    _check_positive(patch_size=patch_size)
     if channels < 4:
         raise ValueError(f"channels {channels} cannot hold an embedding of times; give 4 or more")
     if image_size % patch_size:
         raise ValueError(f"image_size {image_size} is not divisible by patch_size {patch_size}")
     if blocks < 1 or not multipliers:
         raise ValueError(f"need blocks >= 1 and multipliers, got {blocks} and {list(multipliers)}")
+    if min(multipliers) < 1:
+        raise ValueError(f"multipliers {list(multipliers)} must all be 1 or more")
     smallest = image_size / patch_size / 2 ** (len(multipliers) - 1)
     if smallest < 2:
         raise ValueError(

@@ -99,7 +99,7 @@ def test_a_new_network_gives_zero() -> None:
 
 
 def test_blocks_of_a_new_network_are_the_identity() -> None:
-    network = small(multipliers=[1]).eval()
+    network = small(multipliers=[1], attention_resolutions=[]).eval()
     x = torch.randn(2, 8, 8, 8)
     level = network.down[0]
     torch.testing.assert_close(level(x, torch.randn(2, 32)), x)
@@ -107,7 +107,9 @@ def test_blocks_of_a_new_network_are_the_identity() -> None:
 
 @pytest.mark.parametrize(("size", "sizes"), [(28, [28, 14, 7, 4]), (30, [30, 15, 8, 4])])
 def test_odd_sizes_are_halved_upwards_and_come_back(size: int, sizes: list[int]) -> None:
-    network = scrambled(small(image_size=size, multipliers=[1, 1, 1, 1], attention_resolutions=[7]))
+    network = scrambled(
+        small(image_size=size, multipliers=[1] * 4, attention_resolutions=[sizes[2]])
+    )
     seen = [size]
     for module in network.modules():
         if isinstance(module, Downsample):
@@ -140,7 +142,9 @@ def test_the_time_reaches_every_residual_block_of_any_width(
     channels: int, scale_shift: bool
 ) -> None:
     """A norm over single channels would take out an embedding that is added before it."""
-    network = scrambled(small(channels=channels, multipliers=[1], scale_shift=scale_shift))
+    network = scrambled(
+        small(channels=channels, multipliers=[1], attention_resolutions=[], scale_shift=scale_shift)
+    )
     level, x = network.down[0], torch.randn(1, channels, 8, 8)
     one, other = (level(x, torch.full((1, 4 * channels), v)) for v in (-1.0, 1.0))
     assert (one - other).abs().mean() > 0.01 * one.abs().mean()
@@ -261,8 +265,22 @@ def test_scale_and_shift_of_the_embedding_modulate_the_second_norm() -> None:
         ({"multipliers": [1, 1, 1, 1]}, "4 levels halve 8 pixels below 2"),
         ({"heads": 3}, "16 channels do not divide into 3 attention heads"),
         ({"channels": 2}, "channels 2"),
+        ({"patch_size": 0}, "patch_size=0"),
+        ({"heads": 0}, "heads=0"),
+        ({"group_size": -3}, "group_size=-3"),
+        ({"multipliers": [0, 1]}, r"multipliers \[0, 1\]"),
     ],
 )
 def test_wrong_settings_are_refused_with_their_values(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         small(**changes)
+
+
+@pytest.mark.parametrize("patch_size", [1, 2])
+def test_attention_at_a_height_no_level_has_is_refused_with_those_there_are(
+    patch_size: int,
+) -> None:
+    settings = {"image_size": 8 * patch_size, "patch_size": patch_size}
+    with pytest.raises(ValueError, match=r"has 16, but the levels have heights 8, 4"):
+        small(attention_resolutions=[4, 16], **settings)
+    small(attention_resolutions=[4, 8], **settings)
