@@ -17,6 +17,8 @@ class ImageLogger(Callback):
     """Saves the method's previews after every k-th validation, from the same seeds each time.
 
     Each becomes ``samples/<name>_<images seen>.png`` of the run folder and goes to the loggers.
+    Rank 0 alone makes them; the others meet it again at their next collective. The batch shown is
+    the first of the validation split, or of the training where there is no such split.
 
     Args:
         every_n_validations: k; the last validation always counts.
@@ -27,6 +29,12 @@ class ImageLogger(Callback):
         self.validations = 0
         self.latest: dict[str, str] = {}
         self._batch: Any = None
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if self._batch is None:
+            self._batch = batch
 
     def on_validation_batch_start(
         self,
@@ -46,12 +54,13 @@ class ImageLogger(Callback):
         self.validations += 1
         if self.validations % self.every_n_validations and not trainer.should_stop:
             return
+        if not trainer.is_global_zero:
+            return
         assert isinstance(pl_module, ImageModule)
         with torch.no_grad():
             previews = pl_module.previews(self._batch)
-        if trainer.is_global_zero:
-            for name, images in previews.items():
-                self._save(trainer, pl_module, name, grid(images))
+        for name, images in previews.items():
+            self._save(trainer, pl_module, name, grid(images))
 
     def _save(self, trainer: Trainer, module: ImageModule, name: str, picture: Any) -> None:
         seen = module.images_seen

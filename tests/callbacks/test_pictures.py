@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -103,3 +104,32 @@ def test_pictures_show_the_averaged_weights(tmp_path: Path) -> None:
         pixels = np.asarray(found.convert("RGB"))
     assert np.array_equal(pixels, np.asarray(wanted.convert("RGB")))
     assert not np.array_equal(pixels, np.asarray(raw.convert("RGB")))
+
+
+def test_without_a_validation_split_pictures_show_a_training_batch(tmp_path: Path) -> None:
+    trainer(tmp_path, [ImageLogger(1)], steps=3).fit(Toy(), data(validation_size=0))
+    source = data(validation_size=0)
+    source.setup("fit")
+    first = next(iter(source.train_dataloader())).images[:2]
+    with Image.open(tmp_path / "samples" / "clean_000000024.png") as found:
+        assert np.array_equal(np.asarray(found), np.asarray(grid(first)))
+
+
+class Rank1(ImageLogger):
+    """Sees the trainer as the second of two processes does."""
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        other = SimpleNamespace(sanity_checking=False, should_stop=False, is_global_zero=False)
+        super().on_validation_end(other, pl_module)
+
+
+class Shy(Toy):
+    def previews(self, batch: Any) -> dict[str, torch.Tensor]:
+        raise AssertionError("previews were made on a rank that does not show them")
+
+
+def test_pictures_are_made_on_rank_0_alone(tmp_path: Path) -> None:
+    logger = Rank1(1)
+    trainer(tmp_path, [logger], steps=6).fit(Shy(), data())
+    assert logger.validations == 2
+    assert not (tmp_path / "samples").exists()
