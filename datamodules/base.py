@@ -99,12 +99,12 @@ class ImageDataModule(LightningDataModule, ABC):
         store = self._resident("train")
         return self._loader(store, self._training_sampler(len(store)))
 
-    def val_dataloader(self) -> ImageLoader | list[ImageLoader]:
-        """Batches of the validation split in fixed order; an empty list where there is none."""
+    def val_dataloader(self) -> ImageLoader:
+        """Batches of the validation split in fixed order; none where it is empty."""
         return self._evaluation_loader("validation")
 
-    def test_dataloader(self) -> ImageLoader | list[ImageLoader]:
-        """Batches of the test split in fixed order; an empty list where there is none."""
+    def test_dataloader(self) -> ImageLoader:
+        """Batches of the test split in fixed order; none where it is empty."""
         return self._evaluation_loader("test")
 
     def split_size(self, split: str) -> int:
@@ -207,10 +207,8 @@ class ImageDataModule(LightningDataModule, ABC):
             raise ValueError("resident='gpu' needs a GPU; use resident='cpu'")
         return device
 
-    def _evaluation_loader(self, split: str) -> ImageLoader | list[ImageLoader]:
+    def _evaluation_loader(self, split: str) -> ImageLoader:
         store, (rank, world_size) = self._resident(split), self._process()
-        if not len(store):
-            return []
         return self._loader(
             store, EvaluationBatchSampler(len(store), self.batch_size, rank, world_size)
         )

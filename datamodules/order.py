@@ -106,23 +106,28 @@ class EvaluationBatchSampler:
     Rank r takes images r, r + world_size, ... Every rank yields the same number of batches (a
     rank with one image more puts it into its last batch), so collectives in a step stay in step.
 
-    Raises ValueError where a rank would have no image at all.
+    An empty split counts as one batch and yields none: Lightning leaves out an evaluation of no
+    batches whole, and the scores and pictures of generated images with it, which need no data.
+
+    Raises ValueError where some ranks would have an image and others none.
     """
 
     def __init__(self, size: int, batch_size: int, rank: int, world_size: int) -> None:
         self._share = batch_size_per_process(batch_size, world_size)
-        if size < world_size:
+        if 0 < size < world_size:
             raise ValueError(
                 f"{size} images cannot be shared by {world_size} processes; "
-                f"evaluate with {max(size, 1)} or fewer, or use a larger split"
+                f"evaluate with {size} or fewer, or use a larger split"
             )
         self.size, self.rank, self.world_size = size, rank, world_size
 
     def __len__(self) -> int:
         """Batches of every rank."""
-        return -(-(self.size // self.world_size) // self._share)
+        return max(1, -(-(self.size // self.world_size) // self._share))
 
     def __iter__(self) -> Iterator[Plan]:
+        if not self.size:
+            return
         mine = torch.arange(self.rank, self.size, self.world_size)
         for batch in range(len(self)):
             last = batch == len(self) - 1

@@ -117,6 +117,9 @@ class ImageModule(LightningModule):
         counters = checkpoint["counters"]
         self.images_seen, self.steps = counters["images_seen"], counters["steps"]
 
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Score a batch of the validation split; nothing by default, callbacks measure samples."""
+
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Score a batch of the test split; nothing by default, callbacks measure samples."""
 

@@ -14,6 +14,7 @@ from callbacks.generation_metrics import GenerationTracker
 from callbacks.run_record import read_rows, write_json
 from functional.images import to_uint8
 from functional.seeding import image_seeds
+from lightning_modules.base import ImageModule
 from metrics.extractors import build_extractor
 from metrics.generation import GenerationMetrics
 from metrics.reference import reference_statistics
@@ -80,6 +81,26 @@ def test_without_an_average_the_protocol_says_raw(tmp_path: Path) -> None:
     trainer(tmp_path, [tracker(tmp_path)], steps=3).fit(Toy(), data())
     (record,) = json.loads((tmp_path / "run.json").read_text())["protocols"].values()
     assert record["weights"] == "raw"
+
+
+def test_scores_need_no_images_of_a_validation_or_a_test_split(tmp_path: Path) -> None:
+    module, without = Toy(), data(validation_size=0)
+    run = trainer(tmp_path, [Checkpoints("gen/fid", 60), tracker(tmp_path)], steps=6)
+    run.fit(module, without)
+    assert len(fids(tmp_path, 16)) == 2
+    assert (tmp_path / "checkpoints" / "best.ckpt").exists()
+    without.test_dataloader = without.val_dataloader  # empty
+    run.test(module, without, verbose=False)
+    assert len(fids(tmp_path, 24)) == 1
+
+
+class Unvalidated(Toy):
+    validation_step = ImageModule.validation_step
+
+
+def test_scores_need_no_validation_step_of_the_method(tmp_path: Path) -> None:
+    trainer(tmp_path, [tracker(tmp_path)], steps=6).fit(Unvalidated(), data())
+    assert len(fids(tmp_path, 16)) == 2
 
 
 def test_scores_come_after_every_kth_validation_and_after_the_last(tmp_path: Path) -> None:

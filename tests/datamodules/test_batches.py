@@ -72,9 +72,9 @@ def test_held_out_images_do_not_depend_on_the_seed(make: Any) -> None:
     )
 
 
-def test_without_validation_there_is_no_loader(make: Any) -> None:
+def test_without_validation_there_is_no_batch(make: Any) -> None:
     data = make("fake", validation_size=0)
-    assert data.val_dataloader() == []
+    assert list(data.val_dataloader()) == []
     assert data.split_size("train") == 512
 
 

@@ -113,6 +113,10 @@ def test_evaluation_has_every_image_once_in_equally_many_batches_per_rank(
         assert list(chain(*share)) == list(range(rank, size, world_size))
 
 
+def test_an_empty_split_yields_nothing_on_any_rank() -> None:
+    assert [list(EvaluationBatchSampler(0, 8, rank, 2)) for rank in range(2)] == [[], []]
+
+
 def test_a_split_smaller_than_the_number_of_processes_is_refused() -> None:
     with pytest.raises(ValueError, match="3 images cannot be shared by 4 processes"):
         EvaluationBatchSampler(3, 8, 0, 4)
