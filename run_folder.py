@@ -31,7 +31,8 @@ from config import ConfigError
 FREE = (
     "budget", "logger", "paths", "resume", "name", "tags", "notes", "group",
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy",
-    "callbacks.budget", "callbacks.progress", "callbacks.generation.cache", "data.data_dir",
+    "callbacks.budget", "callbacks.progress", "callbacks.generation.cache",
+    "data.data_dir", "data.folder", "data.download", "data.num_workers", "data.resident",
 )  # fmt: skip
 COPIES = {"paths.cache": "callbacks.generation.cache", "paths.data": "data.data_dir"}
 # Processes that the Trainer starts find the folder of their run here.
@@ -201,7 +202,7 @@ def merged(saved: dict[str, Any], asked: dict[str, Any], overrides: list[str]) -
         if not root or _below(key, root)
     }
     changed = {key for key in touched if before.get(key) != after.get(key)}
-    refused = sorted(key for key in changed if not any(_below(key, free) for free in FREE))
+    refused = sorted(key for key in changed if not _may_change(key, saved))
     if refused:
         lines = "; ".join(f"{k}: {before.get(k)!r} -> {after.get(k)!r}" for k in refused)
         raise ConfigError(f"resume refused, settings changed: {lines}. Start a new run instead")
@@ -237,6 +238,12 @@ def _roots(name: str) -> list[str]:
     return [] if name == "resume" else [name]
 
 
+def _may_change(key: str, saved: dict[str, Any]) -> bool:
+    """Tell whether a resume may set ``key``; never below what the run left out."""
+    within = _get(saved, key.rpartition(".")[0])
+    return within is not None and any(_below(key, free) for free in FREE)
+
+
 def _below(key: str, root: str) -> bool:
     return key == root or key.startswith(root + ".")
 
@@ -251,9 +258,10 @@ def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-def _get(node: dict[str, Any], key: str) -> Any:
-    for part in key.split("."):
-        node = node.get(part, {})
+def _get(node: Any, key: str) -> Any:
+    """Give what lies at ``key``; None below what was left out, ``{}`` where there is no such key."""
+    for part in key.split(".") if key else ():
+        node = node.get(part, {}) if isinstance(node, dict) else None
     return node
 
 

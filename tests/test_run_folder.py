@@ -209,3 +209,23 @@ def test_a_cache_on_another_machine_reaches_those_that_use_it() -> None:
     assert config["paths"]["cache"] == config["callbacks"]["generation"]["cache"] == "/new"
     assert config["paths"]["data"] == "/kept"
     assert after("paths.cache=/new", made_with=("callbacks=none",))["paths"]["cache"] == "/new"
+
+
+@pytest.mark.parametrize("left_out", ["generation", "ema", "progress"])
+def test_a_run_that_left_a_callback_out_goes_on_without_it(left_out: str) -> None:
+    made_with = (f"callbacks.{left_out}=null",)
+    config = after("budget.images=9", "paths.cache=/new", made_with=made_with)
+    assert config["callbacks"][left_out] is None
+    assert config["callbacks"]["budget"]["images"] == 9
+    with pytest.raises(ConfigError, match="resume refused"):
+        after("callbacks.generation.cache=/x", made_with=("callbacks.generation=null",))
+
+
+def test_images_that_moved_are_found_again() -> None:
+    made_with = ("data=image_folder", "data.folder=/old")
+    config = merged(
+        checked(*made_with),
+        checked("data=image_folder", "data.folder=/new"),
+        ["data.folder=/new", "data.num_workers=1"],
+    )
+    assert config["data"]["folder"] == "/new"
