@@ -24,6 +24,29 @@ from lightning_modules.base import ImageModule
 from schema_check import check_tree
 
 NODES = ("data", "method", "trainer", "callbacks", "logger")
+# What the platform says to the Trainer itself, and the setting that a person means by it.
+TRAINER_KEYS = {
+    "max_epochs": "budget.images",
+    "min_epochs": "budget.images",
+    "max_steps": "budget.steps",
+    "min_steps": "budget.steps",
+    "max_time": "budget.minutes",
+    "fast_dev_run": "debug=fast",
+    "barebones": "callbacks=none",
+    "callbacks": "callbacks.NAME",
+    "logger": "logger=CHOICE",
+    "default_root_dir": "paths.runs and name",
+    "val_check_interval": "validate_every_images",
+    "check_val_every_n_epoch": "validate_every_images",
+    "num_sanity_val_steps": "debug=fast",
+    "enable_checkpointing": "callbacks.checkpoints",
+    "enable_progress_bar": "callbacks.progress=null",
+    "enable_model_summary": "run.json, which has the number of parameters",
+    "plugins": "trainer.strategy and trainer.precision",
+    "use_distributed_sampler": "data.batch_size, which is global",
+    "reload_dataloaders_every_n_epochs": "data=CHOICE",
+}
+PRECISIONS = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}
 
 
 @dataclass(frozen=True)
@@ -69,6 +92,18 @@ def check_plain(plain: dict[str, Any]) -> None:
             raise ConfigError(f"unknown callback callbacks.{name}{nearest(name, known)}")
     for node in NODES:
         check_tree(plain.get(node), node)
+    check_training(plain)
+
+
+def check_training(plain: dict[str, Any]) -> None:
+    """Refuse what the Trainer would accept and the platform would overrule, or cannot do."""
+    for key, instead in TRAINER_KEYS.items():
+        if plain["trainer"].get(key) is not None:
+            raise ConfigError(f"trainer.{key} is set by the platform; use {instead} instead")
+    if plain["validate_every_images"] < 1:
+        raise ConfigError(
+            f"validate_every_images={plain['validate_every_images']}; expected 1 or more"
+        )
 
 
 def make(node: dict[str, Any], **given: Any) -> Any:
@@ -77,12 +112,21 @@ def make(node: dict[str, Any], **given: Any) -> Any:
 
 
 def precision(cfg: dict[str, Any]) -> str:
-    """Give Lightning's precision: "auto" is bf16-mixed where the device computes in bf16."""
+    """Give Lightning's precision: "auto" is bf16-mixed where the device computes in bf16.
+
+    Raises:
+        ConfigError: for one that the device has not, or that would hold the weights in less than
+            float32: the average of weights, sampling and scores count on that.
+    """
     wanted = str(cfg["trainer"]["precision"])
-    if wanted != "auto":
-        return wanted
     accelerator = cfg["trainer"]["accelerator"]
     on_gpu = torch.cuda.is_available() and accelerator in ("auto", "gpu", "cuda")
+    if wanted != "auto":
+        named = PRECISIONS.get(wanted, wanted)
+        able = [p for p in PRECISIONS.values() if on_gpu or p != "16-mixed"]
+        if named not in able:
+            raise ConfigError(f"trainer.precision={wanted}; use auto, {' or '.join(able)} here")
+        return named
     fast = torch.cuda.is_bf16_supported() if on_gpu else cpu_computes_in_bf16()
     return "bf16-mixed" if fast else "32-true"
 

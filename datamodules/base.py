@@ -13,7 +13,11 @@ from torch import Tensor, distributed
 
 from datamodules.batch import Batch as Batch
 from datamodules.loaders import BatchSampler, ImageLoader, TensorLoader, WorkerLoader, in_workers
-from datamodules.order import EvaluationBatchSampler, GlobalBatchSampler
+from datamodules.order import (
+    EvaluationBatchSampler,
+    GlobalBatchSampler,
+    batch_size_per_process,
+)
 from datamodules.progress import Position, done, upcoming
 from datamodules.store import ImageStore, Splits, TensorStore
 
@@ -51,6 +55,7 @@ class ImageDataModule(LightningDataModule, ABC):
         super().__init__()
         if seed < 0:
             raise ValueError(f"seed={seed} is negative; use 0 or more")
+        batch_size_per_process(batch_size, 1)
         if image_size < 1:
             raise ValueError(f"image_size={image_size} is not a positive number of pixels")
         self.batch_size, self.seed, self.horizontal_flip = batch_size, seed, horizontal_flip

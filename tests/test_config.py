@@ -169,6 +169,14 @@ def test_a_wrong_value_is_refused_with_what_was_expected(
         ("seed=x", ["seed", "'x'", "Integer"]),
         ("data=image_folder", ["data.folder", "issing"]),
         ("seed", ["'seed'"]),
+        ("+trainer.max_epochs=3", ["trainer.max_epochs", "use budget.images"]),
+        ("+trainer.max_steps=3", ["trainer.max_steps", "use budget.steps"]),
+        ("+trainer.logger=false", ["trainer.logger", "use logger=CHOICE"]),
+        ("+trainer.fast_dev_run=true", ["trainer.fast_dev_run", "use debug=fast"]),
+        ("+trainer.val_check_interval=5", ["val_check_interval", "use validate_every_images"]),
+        ("validate_every_images=0", ["validate_every_images=0", "1 or more"]),
+        ("trainer.precision=half", ["trainer.precision=half", "use auto, 32-true"]),
+        ("trainer.precision=bf16-true", ["trainer.precision=bf16-true", "or bf16-mixed"]),
     ],
 )
 def test_a_wrong_command_line_is_refused_with_the_nearest_right_one(
@@ -176,6 +184,28 @@ def test_a_wrong_command_line_is_refused_with_the_nearest_right_one(
 ) -> None:
     line = refusal(override)
     assert all(word in line for word in words), line
+
+
+def test_whatever_the_platform_tells_the_trainer_is_refused_as_a_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(experiment, "make", lambda node, **own: given.update(own))
+    plain = checked("callbacks=none", "logger=none")
+    experiment.build_trainer({**plain, "callbacks": {}}, tmp_path, "id")
+    assert given.keys() <= experiment.TRAINER_KEYS.keys()
+
+
+def test_a_cpu_has_no_float16_to_train_in() -> None:
+    assert "trainer.precision=16" in refusal("trainer=cpu", "trainer.precision=16")
+    assert checked("trainer=cpu", "trainer.precision=32")["trainer"]["precision"] == "32-true"
+
+
+@pytest.mark.parametrize("choice", ["none", "csv", "tensorboard", "wandb"])
+def test_a_quick_look_goes_with_every_logger_and_asks_no_server_by_default(choice: str) -> None:
+    chosen = checked("debug=fast", f"logger={choice}")["logger"]
+    assert chosen == checked(f"logger={choice}")["logger"]
+    assert checked("debug=fast")["logger"]["mode"] == "offline"
 
 
 # Help
