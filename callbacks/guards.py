@@ -49,7 +49,10 @@ class Guards(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if _scaled(trainer) and isinstance(outputs, Mapping):
-            self._norm = outputs["loss"].detach()
+            # Gradients are the same on all ranks, a loss is not: a rank that stopped alone would
+            # leave the others waiting for it. The mean of all is not finite where one is not.
+            loss = outputs["loss"].detach().clone()
+            self._norm = trainer.strategy.reduce(loss, reduce_op="mean")
         if pl_module.device.type == "cpu":
             self.check(trainer, pl_module)
 
@@ -65,13 +68,16 @@ class Guards(Callback):
         self.check(trainer, pl_module)
 
     def check(self, trainer: Trainer, module: LightningModule) -> None:
-        """Raise :class:`NonFiniteLoss` where the last step's gradient was not finite."""
+        """Raise :class:`NonFiniteLoss` where the last step's gradient was not finite.
+
+        Under a gradient scaler, the loss: on all ranks alike, whichever of them it was.
+        """
         norm, self._norm = self._norm, None
         if norm is None or bool(torch.isfinite(norm)):
             return
         assert isinstance(module, ImageModule)
         raise NonFiniteLoss(
-            f"the gradient became {norm.item()} at step {module.steps} "
+            f"the {'loss' if _scaled(trainer) else 'gradient'} became {norm.item()} at step {module.steps} "
             f"({module.images_seen:,} images); the last good checkpoint is kept. "
             "Lower the learning rate, lengthen the warm-up or set trainer.gradient_clip_val"
         )

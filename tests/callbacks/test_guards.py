@@ -69,7 +69,10 @@ def before_a_check(device: type[Toy], scaler: object = None) -> tuple[Guards, An
     guards, module = Guards(100), device()
     for parameter in module.parameters():
         parameter.grad = torch.full_like(parameter, float("inf"))
-    run = SimpleNamespace(precision_plugin=SimpleNamespace(scaler=scaler))
+    run = SimpleNamespace(
+        precision_plugin=SimpleNamespace(scaler=scaler),
+        strategy=SimpleNamespace(reduce=lambda loss, reduce_op: loss),
+    )
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
     guards.on_before_optimizer_step(run, module, optimizer)  # type: ignore[arg-type]
     return guards, run, module, optimizer
@@ -90,6 +93,17 @@ def test_overflow_that_a_gradient_scaler_handles_is_no_divergence() -> None:
     guards.on_before_optimizer_step(run, module, optimizer)
     with pytest.raises(NonFiniteLoss):
         guards.on_train_batch_end(run, module, {"loss": torch.tensor(float("nan"))}, None, 0)
+
+
+@pytest.mark.parametrize("bad_rank", [0, 1])
+def test_under_a_scaler_all_ranks_stop_for_the_loss_of_one(bad_rank: int) -> None:
+    """A rank that stops alone would leave the others waiting for its gradient."""
+    losses = [torch.tensor(float("nan") if rank == bad_rank else 0.5) for rank in range(2)]
+    for loss in losses:
+        guards, run, module, _ = before_a_check(Toy, scaler=object())
+        run.strategy.reduce = lambda loss, reduce_op: torch.stack(losses).mean()
+        with pytest.raises(NonFiniteLoss, match="the loss became nan"):
+            guards.on_train_batch_end(run, module, {"loss": loss}, None, 0)
 
 
 def test_a_healthy_run_is_left_alone(tmp_path: Path) -> None:
