@@ -84,10 +84,12 @@ class ImageModule(LightningModule):
 
     @staticmethod
     def count_flops(network: nn.Module, image_shape: tuple[int, ...], *inputs: Tensor) -> int:
-        """Count the operations of ``network`` on one image and ``inputs``."""
+        """Count the operations of ``network``, compiled or not, on one image and ``inputs``."""
         parameter = next(network.parameters())
         image = torch.zeros(1, *image_shape, device=parameter.device)
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        # Compiled code hides its operations, and one image would be a shape more to compile for.
+        eager = torch.compiler.set_stance("force_eager")
+        with eager, torch.no_grad(), FlopCounterMode(display=False) as counter:
             network(image, *(extra.to(parameter.device) for extra in inputs))
         return int(counter.get_total_flops())
 

@@ -83,6 +83,14 @@ def test_randomness_of_a_step_is_a_function_of_seed_step_and_rank() -> None:
     assert not any(torch.equal(drawn(0, 5, 0), other) for other in others)
 
 
+def test_operations_of_a_compiled_network_are_counted_without_compiling_it() -> None:
+    network, compiled = (nn.Conv2d(1, 4, 3, padding=1) for _ in range(2))
+    compiled.compile(fullgraph=True, backend="eager")
+    for counted in (network, compiled):
+        # Two operations for each of 9 weights, at each of 64 places of 4 channels.
+        assert ImageModule.count_flops(counted, (1, 8, 8)) == 2 * 9 * 64 * 4
+
+
 @pytest.mark.parametrize("limit", [0.5, 1e9])
 @pytest.mark.parametrize("measured", [True, False])
 def test_clipping_is_torchs_clipping_by_the_global_norm(limit: float, measured: bool) -> None:
