@@ -8,15 +8,16 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
+from callbacks.checkpoints import Checkpoints
 from lightning_modules.base import ImageModule
 
 
 class Budget(Callback):
     """Stops the run when its budget is used up, and tells the method which share of it is.
 
-    Minutes count training alone: validation and what follows it stop the clock. A schedule
-    that follows a budget in minutes follows the clock, so two such runs agree only as far as
-    their machines do; with images or steps a run is a function of its seed.
+    Minutes count training alone: the clock stands while anything is evaluated, shown or saved. A
+    schedule that follows a budget in minutes follows the clock, so two such runs agree only as far
+    as their machines do; with images or steps a run is a function of its seed.
 
     Args:
         images, steps, minutes: any of them, the others None. Steps are training batches.
@@ -31,7 +32,8 @@ class Budget(Callback):
                 raise ValueError(f"budget.{name}={limit} must be positive")
         self.images, self.steps, self.minutes = images, steps, minutes
         self.seconds = 0.0
-        self._mark = 0.0
+        self._mark: float | None = None
+        self._saving = 0.0
 
     def progress(self, module: ImageModule) -> float:
         """Give the share of the budget that is used, in [0, 1]."""
@@ -45,19 +47,32 @@ class Budget(Callback):
         return min(1.0, max(shares))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._mark = time.perf_counter()
+        self._start_clock(trainer)
         self._update(trainer, pl_module)
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._mark = time.perf_counter()
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._mark = None
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        # Not sooner: other callbacks draw pictures and save when a validation has ended.
+        if self._mark is None:
+            self._start_clock(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        now = time.perf_counter()
-        self.seconds += now - self._mark
-        self._mark = now
+        assert self._mark is not None
+        mark, saving = self._mark, self._saving
+        self._start_clock(trainer)
+        self.seconds += (self._mark - mark) - (self._saving - saving)
         self._update(trainer, pl_module)
+
+    def _start_clock(self, trainer: Trainer) -> None:
+        self._mark = time.perf_counter()
+        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+        self._saving = sum(c.seconds for c in callbacks if isinstance(c, Checkpoints))
 
     def _update(self, trainer: Trainer, module: LightningModule) -> None:
         assert isinstance(module, ImageModule)

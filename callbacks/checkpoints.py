@@ -107,6 +107,9 @@ class Checkpoints(Checkpoint):
         every_minutes: longest time between two saves of ``last.ckpt``; it is saved after each
             validation as well.
         every_n_steps: save every so many steps too, or None.
+
+    Attributes:
+        seconds: that saving took in this process.
     """
 
     def __init__(
@@ -120,6 +123,7 @@ class Checkpoints(Checkpoint):
         self.every_n_steps = every_n_steps
         self.best_score: float | None = None
         self.best_images: int | None = None
+        self.seconds = 0.0
         self._due = False
         self._saved_at = 0.0
         self._saved_step = -1
@@ -154,7 +158,7 @@ class Checkpoints(Checkpoint):
         score = self.monitored(pl_module)
         if score is not None and (self.best_score is None or score < self.best_score):
             self.best_score, self.best_images = score, pl_module.images_seen
-            trainer.save_checkpoint(self.folder / "best.ckpt")
+            self._save(trainer, "best.ckpt")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, ImageModule)
@@ -169,8 +173,13 @@ class Checkpoints(Checkpoint):
 
     def _save_last(self, trainer: Trainer, module: ImageModule) -> None:
         self._due, self._saved_step = False, module.steps
-        trainer.save_checkpoint(self.folder / "last.ckpt")
+        self._save(trainer, "last.ckpt")
         self._saved_at = time.monotonic()
+
+    def _save(self, trainer: Trainer, name: str) -> None:
+        started = time.perf_counter()
+        trainer.save_checkpoint(self.folder / name)
+        self.seconds += time.perf_counter() - started
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]

@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import Callback
 
 from callbacks import budget as budget_module
 from callbacks.budget import Budget
+from callbacks.checkpoints import Checkpoints
 from lightning_modules.base import ImageModule
 from tests.callbacks.toy import Toy
 from tests.lightning_modules.tiny import data, trainer
@@ -19,10 +20,14 @@ def limits(**given: Any) -> Budget:
 
 
 class Clock(Callback):
-    """Time that passes in training steps and in validations only, seconds each."""
+    """Time that passes in training steps and in validations only, seconds each.
+
+    Where it is told so, also in what other callbacks do when a validation has ended, and in saves.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, step: float, validation: float) -> None:
         self.now, self.step, self.validation = 0.0, step, validation
+        self.afterwards, self.save = 0.0, 0.0
         monkeypatch.setattr(budget_module.time, "perf_counter", lambda: self.now)
 
     def on_train_batch_start(self, *args: Any) -> None:
@@ -30,6 +35,12 @@ class Clock(Callback):
 
     def on_validation_epoch_end(self, *args: Any) -> None:
         self.now += self.validation
+
+    def on_validation_end(self, *args: Any) -> None:
+        self.now += self.afterwards
+
+    def on_save_checkpoint(self, *args: Any) -> None:
+        self.now += self.save
 
 
 def run(folder: Path, *callbacks: Callback, **changes: Any) -> Toy:
@@ -65,6 +76,19 @@ def test_minutes_count_training_and_stop_for_validation(
     module = run(tmp_path, given, clock, val_check_interval=2)
     assert module.steps == 6
     assert given.seconds == 60
+
+
+@pytest.mark.parametrize("every_n_steps", [None, 1])
+def test_minutes_leave_out_pictures_and_the_writing_of_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every_n_steps: int | None
+) -> None:
+    clock = Clock(monkeypatch, step=10, validation=1000)
+    clock.afterwards, clock.save = 300, 500
+    given, saves = limits(minutes=1, steps=100), Checkpoints(None, 60, every_n_steps)
+    module = run(tmp_path, given, clock, saves, val_check_interval=2)
+    assert module.steps == 6
+    assert given.seconds == 60
+    assert saves.seconds == 500 * (6 if every_n_steps else 3)
 
 
 class Progress(Callback):
