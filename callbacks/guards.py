@@ -76,8 +76,9 @@ class Guards(Callback):
         if norm is None or bool(torch.isfinite(norm)):
             return
         assert isinstance(module, ImageModule)
+        what = "loss" if _scaled(trainer) else "gradient"
         raise NonFiniteLoss(
-            f"the {'loss' if _scaled(trainer) else 'gradient'} became {norm.item()} at step {module.steps} "
+            f"the {what} became {norm.item()} at step {module.steps} "
             f"({module.images_seen:,} images); the last good checkpoint is kept. "
             "Lower the learning rate, lengthen the warm-up or set trainer.gradient_clip_val"
         )
