@@ -259,7 +259,7 @@ def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _get(node: Any, key: str) -> Any:
-    """Give what lies at ``key``: None below what was left out, ``{}`` for a key that is not in it."""
+    """Give what lies at ``key``: None below what was left out, ``{}`` for a key not in it."""
     for part in key.split(".") if key else ():
         node = node.get(part, {}) if isinstance(node, dict) else None
     return node
