@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from functional.images import to_float
+from metrics.timm_networks import fit_size, split_name, timm_network
 from metrics.weights import check_sha256, download, load_state, load_tensors, state_sha256
 from networks.cnn_features import CNNFeatures
 
@@ -141,7 +142,7 @@ class InceptionExtractor(FeatureExtractor):
 
 
 class TimmExtractor(FeatureExtractor):
-    """A timm backbone with its own size, interpolation, mean and standard deviation."""
+    """A timm backbone with its own interpolation, mean and standard deviation."""
 
     mean: Tensor
     std: Tensor
@@ -170,7 +171,8 @@ def build_extractor(
     """Give the feature network ``name`` on ``device``, with its weights checked.
 
     Args:
-        name: ``fmnist_cnn`` (ships), ``inception`` or ``timm:<name>``.
+        name: ``fmnist_cnn`` (ships), ``inception``, ``timm:<name>`` or
+            ``timm:<name>:<pixels>`` (see :func:`metrics.timm_networks.split_name`).
         weights: path of a local weights file; None takes the shipped or the downloaded ones.
         sha256: what that file must have; None accepts and records any.
 
@@ -246,45 +248,27 @@ def _build_timm(name: str, path: Path | None, sha256: str | None) -> FeatureExtr
         timm = import_module("timm")
     except ModuleNotFoundError as error:
         raise ValueError(f"extractor {name!r} needs timm: pip install timm") from error
-    model_name = name.removeprefix("timm:")
+    model_name, size = split_name(name)
     if not timm.is_model(model_name):
         raise ValueError(
             f"timm has no model {model_name!r}{_nearest(model_name, timm.list_models())}; "
             "see timm.list_models()"
         )
     digest = None if path is None else check_sha256(path, sha256)
-    network = _timm_network(timm, model_name, path)
+    network = timm_network(timm, model_name, path)
+    digest = digest or state_sha256(network.state_dict())  # before positions are fitted to a size
     data = timm.data.resolve_model_data_config(network)
+    data["input_size"] = fit_size(network, data["input_size"], size, model_name)
     return TimmExtractor(
         network,
         data,
         name=name,
         dim=network.num_features,
         num_classes=None,
-        weights_sha256=digest or state_sha256(network.state_dict()),
+        weights_sha256=digest,
         resize=f"{data['input_size'][-1]} {data['interpolation']}",
         antialias=True,
     )
-
-
-def _timm_network(timm: Any, model_name: str, path: Path | None) -> Any:
-    if path is not None:
-        network = timm.create_model(model_name, pretrained=False, num_classes=0)
-        state = load_tensors(path)
-        heads = network.pretrained_cfg.get("classifier") or ()
-        heads = (heads,) if isinstance(heads, str) else tuple(heads)
-        for head in heads:
-            state.pop(f"{head}.weight", None)
-            state.pop(f"{head}.bias", None)
-        load_state(network, state, str(path))
-        return network
-    try:
-        return timm.create_model(model_name, pretrained=True, num_classes=0)
-    except Exception as error:  # the download libraries share no base class
-        raise ValueError(
-            f"could not get timm's weights of {model_name!r} ({error}): fetch them elsewhere and "
-            "give their path as the extractor's weights"
-        ) from error
 
 
 def _nearest(name: str, names: Any) -> str:

@@ -212,3 +212,44 @@ def test_timm_weights_that_do_not_fit_are_refused_instead_of_left_random(tmp_pat
     save_file(state, tmp_path / "partial.safetensors")
     with pytest.raises(ValueError, match="does not fit"):
         build_extractor(TIMM, str(tmp_path / "partial.safetensors"))
+
+
+@pytest.mark.parametrize(("suffix", "size"), [("", 224), (":28", 28)])
+def test_dinov2_sees_images_at_the_size_of_the_published_protocol_or_as_named(
+    tmp_path: Path, suffix: str, size: int
+) -> None:
+    """timm's own network made for that size, with the same file of 518-pixel weights, agrees."""
+    timm = pytest.importorskip("timm")
+    model = "vit_small_patch14_dinov2"
+    torch.manual_seed(0)
+    native = timm.create_model(model, num_classes=0)
+    save_file(native.state_dict(), tmp_path / "weights.safetensors")
+    extractor = build_extractor(f"timm:{model}{suffix}", str(tmp_path / "weights.safetensors"))
+    file = {"file": str(tmp_path / "weights.safetensors")}
+    network = timm.create_model(
+        model, pretrained=True, pretrained_cfg_overlay=file, num_classes=0, img_size=size
+    ).eval()
+    images = noise_images(1, 3, size)
+    mean, std = (torch.tensor(native.default_cfg[k]).view(3, 1, 1) for k in ("mean", "std"))
+    with torch.no_grad():
+        wanted = network((images / 255 - mean) / std)
+    torch.testing.assert_close(extractor(images).features, wanted, atol=1e-5, rtol=1e-4)
+    assert extractor.resize == f"{size} bicubic"
+    assert extractor.name == f"timm:{model}{suffix}"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("timm:vit_small_patch14_dinov2:large", "expected pixels"),
+        ("timm:test_vit:100", "patches of 16; 100 pixels"),
+    ],
+)
+def test_a_size_that_a_backbone_cannot_take_is_refused(
+    tmp_path: Path, name: str, words: str
+) -> None:
+    timm = pytest.importorskip("timm")
+    path = tmp_path / "weights.safetensors"
+    save_file(timm.create_model("test_vit", num_classes=0).state_dict(), path)
+    with pytest.raises(ValueError, match=words):
+        build_extractor(name, str(path))
