@@ -15,7 +15,8 @@ from omegaconf import open_dict
 import run_folder
 import train
 from config import ConfigError
-from run_folder import FOLDER_VARIABLE, merged
+from resume_settings import merged
+from run_folder import FOLDER_VARIABLE
 from tests.command import TINY
 from tests.compose import checked, composed
 

@@ -1,0 +1,100 @@
+"""The settings of a resumed run: the saved ones, and what a resume may change of them."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from config import ConfigError
+
+# What a resumed run may change: where and how long it computes, never what it computes.
+FREE = (
+    "budget", "logger", "paths", "resume", "name", "tags", "notes", "group",
+    "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy",
+    "callbacks.budget", "callbacks.progress", "callbacks.generation.cache",
+    "data.data_dir", "data.folder", "data.download", "data.num_workers", "data.resident",
+)  # fmt: skip
+COPIES = {"paths.cache": "callbacks.generation.cache", "paths.data": "data.data_dir"}
+
+
+def merged(saved: dict[str, Any], asked: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    """Give ``saved`` with the overrides that a resume may make; refuse the others, listing them."""
+    before, after = flatten(saved), flatten(asked)
+    # A group's choice, group@place=choice, sets what lies at its place.
+    named = [override.lstrip("+~").split("=")[0].split("@")[-1] for override in overrides]
+    roots = [root for name in named for root in _roots(name)]
+    touched = {
+        key
+        for root in roots
+        for key in before.keys() | after.keys()
+        if not root or _below(key, root)
+    }
+    changed = {key for key in touched if before.get(key) != after.get(key)}
+    refused = sorted(key for key in changed if not _may_change(key, saved))
+    if refused:
+        lines = "; ".join(f"{k}: {before.get(k)!r} -> {after.get(k)!r}" for k in refused)
+        raise ConfigError(f"resume refused, settings changed: {lines}. Start a new run instead")
+    result = copy.deepcopy(saved)
+    for free in FREE:
+        _take(result, asked, free, [key for key in changed if _below(key, free)])
+    # Callbacks and data hold copies, resolved when the run was made.
+    if result["callbacks"].get("budget"):
+        result["callbacks"]["budget"].update(result["budget"])
+    for source, copied in COPIES.items():
+        if source in changed and copied in before:
+            _set(result, copied, after[source])
+    return result
+
+
+def _take(result: dict[str, Any], asked: dict[str, Any], free: str, keys: list[str]) -> None:
+    """Set ``keys``, all below ``free``, as asked; all of ``free`` where it became another thing."""
+    ours, theirs = _get(result, free), _get(asked, free)
+    same = isinstance(ours, dict) and isinstance(theirs, dict)
+    if keys and not (same and ours.get("_target_") == theirs.get("_target_")):
+        _set(result, free, theirs)
+        return
+    for key in keys:
+        _set(result, key, _get(asked, key))
+
+
+def _roots(name: str) -> list[str]:
+    """Give the keys that an override speaks of; the trainer's group, of where it computes alone."""
+    if name in ("experiment", "debug"):
+        return [""]
+    if name == "trainer":
+        return [free for free in FREE if free.startswith("trainer.")]
+    return [] if name == "resume" else [name]
+
+
+def _may_change(key: str, saved: dict[str, Any]) -> bool:
+    """Tell whether a resume may set ``key``; never below what the run left out."""
+    within = _get(saved, key.rpartition(".")[0])
+    return within is not None and any(_below(key, free) for free in FREE)
+
+
+def _below(key: str, root: str) -> bool:
+    return key == root or key.startswith(root + ".")
+
+
+def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Give the leaves of nested dicts by dotted key; lists are leaves."""
+    if not isinstance(node, dict) or not node:
+        return {prefix: node}
+    leaves: dict[str, Any] = {}
+    for key, value in node.items():
+        leaves |= flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    return leaves
+
+
+def _get(node: Any, key: str) -> Any:
+    """Give what lies at ``key``: None below what was left out, ``{}`` for a key not in it."""
+    for part in key.split(".") if key else ():
+        node = node.get(part, {}) if isinstance(node, dict) else None
+    return node
+
+
+def _set(node: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    for part in parents:
+        node = node[part]
+    node[last] = value
