@@ -166,6 +166,7 @@ def build(cfg: dict[str, Any], folder: Path, run_id: str) -> Experiment:
     if not _downloads(data):
         data.setup("fit")
     trainer = build_trainer(cfg, folder, run_id)
+    module.check_trainer(trainer)
     batch_size_per_process(data.batch_size, trainer.world_size)
     return Experiment(module, data, trainer)
 

@@ -48,15 +48,17 @@ class EMA(Callback):
             self.average = {name: tensor.detach().clone() for name, tensor in current.items()}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._optimizer_steps = trainer.global_step
+        assert isinstance(pl_module, ImageModule)
+        self._optimizer_steps = pl_module.averaged_steps
 
     @torch.no_grad()
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.global_step == self._optimizer_steps:
-            return  # gradients are still being accumulated
-        self._optimizer_steps = trainer.global_step
+        assert isinstance(pl_module, ImageModule)
+        if pl_module.averaged_steps == self._optimizer_steps:
+            return  # gradients are still being accumulated, or another network had its turn
+        self._optimizer_steps = pl_module.averaged_steps
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         current = tracked_tensors(pl_module)

@@ -43,7 +43,8 @@ class Guards(Callback):
         if not _scaled(trainer):
             self._norm = norm if self._norm is None else torch.maximum(self._norm, norm)
         if pl_module.steps % self.every_n_steps == 0:
-            pl_module.log("train/gradient_norm", norm)
+            label = pl_module.optimizer_label(optimizer)
+            pl_module.log(f"train/gradient_norm{label}", norm)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

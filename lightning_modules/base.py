@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import torch
-from lightning import LightningModule
+from lightning import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
@@ -129,6 +129,20 @@ class ImageModule(LightningModule):
         """Log a score of this validation or test, and keep it in ``scores``."""
         self.scores[name] = value
         self.log(name, value, rank_zero_only=True, add_dataloader_idx=False)
+
+    # What callbacks and the Trainer must know of a method with several optimisers
+
+    @property
+    def averaged_steps(self) -> int:
+        """Optimiser steps that moved the modules of ``ema_modules``."""
+        return self.trainer.global_step
+
+    def optimizer_label(self, optimizer: Optimizer) -> str:
+        """Give what sets the charts of ``optimizer`` apart from those of the method's others."""
+        return ""
+
+    def check_trainer(self, trainer: Trainer) -> None:
+        """Refuse settings of the Trainer that the method cannot honour, with a ValueError."""
 
     def configure_gradient_clipping(
         self,

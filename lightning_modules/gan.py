@@ -1,0 +1,279 @@
+"""Generative adversarial networks (Goodfellow et al. 2014) under any loss, penalty and network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+import torch.distributed
+from lightning import Trainer
+from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from datamodules.base import Batch
+from functional.adversarial import make_loss
+from functional.augment import AdaptiveProbability, diff_augment, parse_policy
+from functional.gan_regularizers import Penalty, clip_weights, refuse_compiled
+from lightning_modules.latent_generator import LatentGenerator
+
+MakeOptimizer = Callable[[Iterable[tuple[str, nn.Parameter]]], Optimizer]
+
+
+class GAN(LatentGenerator):
+    """A generator G and a discriminator D, each with its optimiser, stepped by hand.
+
+    A training batch is one step of D; every ``n_critic``-th batch is a step of G too, after D's and
+    with fresh latents. ``images_seen`` counts the real images that D was shown, so budgets, charts
+    and checkpoints mean the same as for every other method.
+
+    Args:
+        generator: ``(N, z_dim)`` latents, and labels where it has classes, to images in [-1, 1].
+        discriminator: images, and labels, to logits.
+        loss: a name of ``functional.adversarial.LOSSES``.
+        optimizer_g, optimizer_d: make the optimisers from named parameters; two learning rates are
+            TTUR (Heusel et al. 2017).
+        n_critic: steps of D for one of G.
+        penalties: on D's gradient, each with its weight and interval.
+        weight_clip: bound of D's weights after each of its steps (WGAN), or None.
+        joint_batches: whether D sees real and fake images in one batch, or one after the other;
+            differs where D has batch normalisation.
+        augment: transforms of what D sees, such as "color,translation,cutout"; "" for none.
+        adaptive: ADA's controller of their probability; None applies them always.
+        micro_batches: a batch goes through the networks in so many equal parts, whose gradients add
+            up to the whole batch's.
+        gradient_clip: largest norm of a step's gradient, of each network, or None.
+        warmup_steps, decay: of both learning rates; the decay spans the budget of the run.
+        truncation: at sampling, latents longer than ``truncation * sqrt(z_dim)`` are shortened to
+            it; None leaves them.
+        channels, image_size: of the images.
+        compile_generator, compile_discriminator: compile them; checkpoints keep their keys.
+    """
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        loss: str,
+        optimizer_g: MakeOptimizer,
+        optimizer_d: MakeOptimizer,
+        n_critic: int,
+        penalties: Sequence[Penalty],
+        weight_clip: float | None,
+        joint_batches: bool,
+        augment: str,
+        adaptive: AdaptiveProbability | None,
+        micro_batches: int,
+        gradient_clip: float | None,
+        warmup_steps: int,
+        decay: str,
+        truncation: float | None,
+        channels: int,
+        image_size: int,
+        compile_generator: bool = False,
+        compile_discriminator: bool = False,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.generator, self.discriminator = generator, discriminator
+        self.loss, self.penalties = make_loss(loss), list(penalties)
+        self.makers = (optimizer_g, optimizer_d)
+        self.n_critic, self.micro_batches = _positive(
+            n_critic=n_critic, micro_batches=micro_batches
+        )
+        self.weight_clip, self.gradient_clip = weight_clip, gradient_clip
+        self.joint_batches = joint_batches
+        parse_policy(augment)
+        self.augment, self.adaptive = augment, adaptive
+        self.learning_rate_factor = self.learning_rate_lambda(warmup_steps, decay)
+        self.truncation = truncation
+        self.image_shape = (channels, image_size, image_size)
+        if compile_generator:
+            self.generator.compile()
+        if compile_discriminator:
+            self.discriminator.compile()
+        if self.penalties:
+            refuse_compiled(self.discriminator)
+
+    def check_trainer(self, trainer: Trainer) -> None:
+        for setting, own, default in (
+            ("gradient_clip_val", "method.gradient_clip", None),
+            ("accumulate_grad_batches", "method.micro_batches", 1),
+        ):
+            value = getattr(trainer, setting)
+            if value not in (None, default):
+                raise ValueError(
+                    f"trainer.{setting}={value} has no meaning for a method with two optimisers "
+                    f"stepped by hand; set {own}={value} instead"
+                )
+
+    def configure_optimizers(self) -> Any:
+        networks = (self.generator, self.discriminator)
+        optimizers = [
+            make(network.named_parameters())
+            for make, network in zip(self.makers, networks, strict=True)
+        ]
+        return optimizers, [LambdaLR(o, self.learning_rate_factor) for o in optimizers]
+
+    @property
+    def averaged_steps(self) -> int:
+        """Steps of G, which alone move what is averaged."""
+        return self.steps // self.n_critic
+
+    def optimizer_label(self, optimizer: Optimizer) -> str:
+        first = optimizer.param_groups[0]["params"][0]
+        return "_g" if any(first is p for p in self.generator.parameters()) else "_d"
+
+    # Training
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        if len(batch.images) % self.micro_batches:
+            raise ValueError(
+                f"a batch of {len(batch.images)} images does not divide into "
+                f"method.micro_batches={self.micro_batches}; choose a divisor"
+            )
+        labels = batch.labels if self.num_classes else None
+        optimizer_g, optimizer_d = self.optimizers()  # type: ignore[misc,attr-defined]
+        seen = self._discriminator_step(batch.images, labels, optimizer_d)
+        if self.adaptive is not None and self.steps % 4 == 0:
+            seen["augment_p"] = torch.tensor(self.adaptive.adjust(self._sum_over_ranks))
+        if self.steps % self.n_critic == 0:
+            seen["loss_g"] = self._generator_step(batch.images, labels, optimizer_g)
+        for schedule in self.lr_schedulers():  # type: ignore[union-attr]
+            schedule.step()
+        self.log_dict({f"train/{name}": value for name, value in seen.items()})
+        return {"loss": seen["loss"]}
+
+    def _discriminator_step(
+        self, images: Tensor, labels: Tensor | None, optimizer: Any
+    ) -> dict[str, Tensor]:
+        """Step D on real and fresh fake images; give what to log."""
+        with torch.no_grad():
+            fakes = self.generator(self._latents(len(images)), labels)
+        seen: dict[str, Tensor] = {}
+        with self.toggled_optimizer(optimizer):
+            optimizer.zero_grad()
+            for real, fake, y in self._parts(images, fakes, labels):
+                loss, part = self._discriminator_loss(real, fake, y)
+                self.manual_backward(loss / self.micro_batches)
+                for name, value in part.items():
+                    seen[name] = seen.get(name, 0.0) + value.detach() / self.micro_batches
+            optimizer.step()
+        if self.weight_clip is not None:
+            clip_weights(self.discriminator.parameters(), self.weight_clip)
+        return seen
+
+    def _discriminator_loss(
+        self, real: Tensor, fake: Tensor, labels: Tensor | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        real, fake = self._augmented(real), self._augmented(fake)
+        on_real, on_fake = self._judge(real, fake, labels)
+        if self.adaptive is not None:
+            self.adaptive.observe(on_real, self.loss.boundary or 0.0)
+        loss = adversarial = self.loss.discriminator(on_real, on_fake)
+        boundary = on_fake.detach().mean() if self.loss.boundary is None else self.loss.boundary
+        seen = {
+            "loss": adversarial,
+            "d_real": on_real.mean(),
+            "d_fake": on_fake.mean(),
+            "accuracy_real": (on_real > boundary).float().mean(),
+            "accuracy_fake": (on_fake < boundary).float().mean(),
+        }
+        for penalty in self.penalties:
+            if penalty.due(self.steps - 1):
+                value = penalty.value(self.discriminator, real, fake, labels, labels)
+                loss = loss + penalty.weighted(value)
+                seen[penalty.name] = value
+        return loss, seen
+
+    def _generator_step(self, images: Tensor, labels: Tensor | None, optimizer: Any) -> Tensor:
+        """Step G through D, whose parameters stand still; give G's loss."""
+        z, total = self._latents(len(images)), torch.zeros((), device=self.device)
+        with self.toggled_optimizer(optimizer):
+            optimizer.zero_grad()
+            for real, part, y in self._parts(images, z, labels):
+                fake = self._augmented(self.generator(part, y))
+                if self.loss.needs_real:
+                    on_real, on_fake = self._judge(self._augmented(real), fake, y)
+                    loss = self.loss.generator(on_fake, on_real)
+                else:
+                    loss = self.loss.generator(self._logits(fake, y))
+                self.manual_backward(loss / self.micro_batches)
+                total += loss.detach() / self.micro_batches
+            optimizer.step()
+        return total
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Clip by the norm that the guards measured a moment before."""
+        if self.gradient_clip is not None:
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            norm = self.gradient_norm
+            if norm is None:
+                norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+            clip_grads_with_norm_(parameters, self.gradient_clip, norm)
+        self.gradient_norm = None
+
+    def _latents(self, n: int) -> Tensor:
+        return torch.randn(n, self.z_dim, device=self.device)
+
+    def _augmented(self, images: Tensor) -> Tensor:
+        p = 1.0 if self.adaptive is None else self.adaptive.p
+        return diff_augment(images, self.augment, p) if self.augment and p > 0 else images
+
+    def _logits(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        given = (images,) if labels is None else (images, labels)
+        logits: Tensor = self.discriminator(*given)
+        return logits
+
+    def _judge(self, real: Tensor, fake: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Give D's logits of real and of fake images, from one batch or from two."""
+        if not self.joint_batches:
+            return self._logits(real, labels), self._logits(fake, labels)
+        both = None if labels is None else torch.cat([labels, labels])
+        on_real, on_fake = self._logits(torch.cat([real, fake]), both).chunk(2)
+        return on_real, on_fake
+
+    def _parts(self, *tensors: Tensor | None) -> Iterator[tuple[Any, ...]]:
+        """Yield the micro-batches of tensors of one length; None stays None."""
+        k = self.micro_batches
+        chunks = [[None] * k if t is None else t.chunk(k) for t in tensors]
+        yield from zip(*chunks, strict=True)
+
+    def _sum_over_ranks(self, totals: Tensor) -> Tensor:
+        if self.trainer.world_size > 1:
+            torch.distributed.all_reduce(totals)
+        return totals
+
+    # Evaluation
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Log D's mean logit on images it never saw; far below train/d_real, D overfits."""
+        labels = batch.labels if self.num_classes else None
+        logits = self._logits(batch.images, labels)
+        self.log("val/d_real", logits.mean(), batch_size=len(batch.images), sync_dist=True)
+
+    def forward_flops(self) -> int:
+        """Give the floating-point operations of G and D on one image."""
+        labels = () if not self.num_classes else (torch.zeros(1, dtype=torch.long),)
+        return self.count_flops(self.generator, (self.z_dim,), *labels) + self.count_flops(
+            self.discriminator, self.image_shape, *labels
+        )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        if self.adaptive is not None:
+            checkpoint["adaptive"] = self.adaptive.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        if self.adaptive is not None and "adaptive" in checkpoint:
+            self.adaptive.load_state_dict(checkpoint["adaptive"])
+
+
+def _positive(**counts: int) -> Iterator[int]:
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name}={count}; expected at least 1")
+        yield count

@@ -1,0 +1,82 @@
+"""Methods whose generator maps latents to images: how they are sampled and looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from datamodules.base import Batch
+from functional.latents import slerp, truncate
+from functional.seeding import ImageNoise, image_seeds
+from lightning_modules.base import ImageModule
+
+PREVIEW_SEED = 1
+
+
+class LatentGenerator(ImageModule):
+    """A method with a ``generator`` from Gaussian latents ``(N, z_dim)``, and labels, to images.
+
+    Attributes:
+        generator: the network; its attributes ``z_dim`` and ``num_classes`` say what it takes.
+        truncation: latents longer than ``truncation * sqrt(z_dim)`` are shortened to it, or None.
+    """
+
+    capabilities = frozenset({"sample"})
+    ema_modules = ("generator",)
+    generator: nn.Module
+    truncation: float | None = None
+
+    @property
+    def z_dim(self) -> int:
+        """Length of a latent."""
+        return int(self.generator.z_dim)  # type: ignore[arg-type]
+
+    @property
+    def num_classes(self) -> int:
+        """Classes that the generator is conditional on; 0 for none."""
+        return int(getattr(self.generator, "num_classes", 0))
+
+    def draw(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Give float32 images ``(N, C, H, W)`` of latents ``z``, truncated as configured."""
+        with self.autocast():
+            given = (truncate(z, self.truncation),) + (() if labels is None else (labels,))
+            images: Tensor = self.generator(*given)
+        return images.float()
+
+    @torch.no_grad()
+    def sample(self, n: int, *, seeds: Sequence[int], labels: Tensor | None = None) -> Tensor:
+        """Give ``(n, C, H, W)`` images from noise; image i depends on ``seeds[i]`` only.
+
+        A conditional model asked without labels draws each image's class from its seed.
+        """
+        if len(seeds) != n:
+            raise ValueError(f"{n} images need {n} seeds, got {len(seeds)}")
+        if labels is not None and not self.num_classes:
+            raise ValueError("this model was trained without labels; sample without labels")
+        if labels is None and self.num_classes:
+            labels = torch.tensor([seed % self.num_classes for seed in seeds])
+        z = ImageNoise(seeds, self.device)(self.z_dim)
+        return self.draw(z, None if labels is None else labels.to(self.device))
+
+    @torch.no_grad()
+    def previews(self, batch: Batch) -> dict[str, Tensor]:
+        """Give 64 ``samples``, 8 great-circle ``interpolation`` rows, and ``classes`` by row."""
+        seeds = image_seeds(PREVIEW_SEED, range(64))
+        shown = {"samples": self.sample(64, seeds=seeds)}
+        z = ImageNoise(seeds[:16], self.device)(self.z_dim)
+        path = torch.stack([slerp(z[:8], z[8:], w) for w in torch.linspace(0, 1, 8).tolist()], 1)
+        labels = None
+        if self.num_classes:
+            labels = torch.arange(8, device=self.device).repeat_interleave(8) % self.num_classes
+            rows = torch.arange(self.num_classes, device=self.device).repeat_interleave(8)
+            again = seeds[:8] * self.num_classes
+            images = self.sample(len(rows), seeds=again, labels=rows)
+            shown["classes"] = images.view(-1, 8, *self.image_shape)
+        shown["interpolation"] = self.draw(path.flatten(0, 1), labels).view(8, 8, *self.image_shape)
+        return shown
+
+    def sampling_record(self) -> dict[str, Any]:
+        return {"sampler": "generator", "nfe": 1, "truncation": self.truncation}

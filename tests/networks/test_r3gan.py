@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from networks.r3gan import Basis, Block, Discriminator, Generator, Resample
+
+
+def test_a_block_starts_as_the_identity_and_then_leaves_it() -> None:
+    block, x = Block(8, expansion=2, group_size=4, residual_blocks=4), torch.randn(2, 8, 5, 5)
+    assert torch.equal(block(x), x)
+    block(x).square().sum().backward()
+    assert block.conv3.weight.grad is not None and block.conv3.weight.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("residual_blocks", [1, 16])
+def test_the_first_convolutions_start_at_he_times_the_fourth_root_of_the_depth(
+    residual_blocks: int,
+) -> None:
+    torch.manual_seed(0)
+    block = Block(64, expansion=2, group_size=16, residual_blocks=residual_blocks)
+    he = {block.conv1: math.sqrt(2 / 1.04 / 64), block.conv2: math.sqrt(2 / 1.04 / (16 * 9))}
+    for layer, std in he.items():
+        expected = std * residual_blocks**-0.25
+        assert layer.weight.std().item() == pytest.approx(expected, rel=0.03)
+
+
+def test_every_block_of_a_network_counts_as_depth() -> None:
+    torch.manual_seed(0)
+    for network in (
+        Generator(8, 1, 32, [64] * 4, blocks=4),
+        Discriminator(1, 32, [64] * 4, blocks=4),
+    ):
+        blocks = [m for m in network.modules() if isinstance(m, Block)]
+        assert len(blocks) == 16
+        for block in blocks:
+            assert block.conv1.weight.std().item() == pytest.approx(
+                math.sqrt(2 / 1.04 / 64) / 2, rel=0.06
+            )
+
+
+def test_the_middle_convolution_mixes_channels_of_one_group_alone() -> None:
+    block = Block(4, expansion=2, group_size=2, residual_blocks=1)
+    x = torch.randn(1, 8, 3, 3, requires_grad=True)
+    block.conv2(x)[:, :2].sum().backward()
+    assert x.grad is not None
+    reached = x.grad.abs().amax(dim=(0, 2, 3)) > 0
+    assert reached.tolist() == [True, True] + 6 * [False]
+
+
+def test_networks_hold_no_normalisation() -> None:
+    for network in (Generator(8, 1, 28, [16] * 3), Discriminator(1, 28, [16] * 3)):
+        layers = {type(m) for m in network.modules() if not list(m.children())}
+        assert layers <= {nn.Conv2d, nn.Linear, nn.Identity}
+        assert not list(network.buffers())
+
+
+@pytest.mark.parametrize("up", [True, False])
+def test_channels_change_at_the_smaller_size_as_they_would_at_the_larger(up: bool) -> None:
+    torch.manual_seed(0)
+    layer, x = Resample(3, 5, up), torch.randn(2, 3, 6, 6)
+    other = layer.mix(
+        nn.functional.interpolate(x, scale_factor=2.0 if up else 0.5, mode="bilinear")
+    )
+    torch.testing.assert_close(layer(x), other)
+
+
+def test_resampling_keeps_a_ramp_a_ramp() -> None:
+    ramp = torch.arange(8.0).expand(1, 1, 8, 8)
+    doubled = Resample(1, 1, up=True)(ramp)[0, 0, 4]
+    torch.testing.assert_close(doubled.diff()[1:-1], torch.full((13,), 0.5))
+    halved = Resample(1, 1, up=False)(ramp)[0, 0, 2]
+    torch.testing.assert_close(halved, torch.tensor([0.5, 2.5, 4.5, 6.5]))
+
+
+def test_the_input_layer_scales_learnt_maps_by_a_linear_map_of_the_latent() -> None:
+    torch.manual_seed(0)
+    basis, z = Basis(6, 3, base=4), torch.randn(2, 6)
+    expected = torch.einsum("nz,cz,hwc->nchw", z, basis.linear.weight, basis.maps)
+    torch.testing.assert_close(basis(z), expected)
+
+
+def test_features_weigh_each_last_map_by_a_filter_of_its_own() -> None:
+    torch.manual_seed(0)
+    network, images = Discriminator(1, 28, [16] * 3), torch.rand(2, 1, 28, 28)
+    maps: Tensor = network.layers(network.stem(images))
+    expected = torch.einsum("nchw,chw->nc", maps, network.pool.weight[:, 0])
+    torch.testing.assert_close(network.features(images), expected)
+
+
+def test_images_are_bounded_only_with_tanh() -> None:
+    z = 1000 * torch.randn(4, 8)
+    assert Generator(8, 1, 28, [16] * 3)(z).abs().max() <= 1
+    assert Generator(8, 1, 28, [16] * 3, tanh=False)(z).abs().max() > 1
+
+
+def test_widths_and_groups_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"2 widths and 2 blocks for 32 pixels; give 4 widths"):
+        Generator(8, 3, 32, [16, 16])
+    with pytest.raises(ValueError, match="0 blocks"):
+        Discriminator(3, 32, [16] * 4, blocks=0)
+    with pytest.raises(ValueError, match="group_size 16 does not divide 12 x 2 channels"):
+        Discriminator(3, 32, [12] * 4)
