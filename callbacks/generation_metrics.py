@@ -13,8 +13,9 @@ from tqdm import tqdm
 from callbacks.run_record import merge_json
 from lightning_modules.base import ImageModule
 from lightning_modules.generation import generate
-from metrics.extractors import FeatureExtractor, build_extractor
-from metrics.generation import GenerationMetrics
+from metrics.extractors import build_extractor
+from metrics.feature_extractor import FeatureExtractor
+from metrics.generation import GenerationMetrics, check_request
 from metrics.protocol import ProtocolRecord, metric_key
 from metrics.reference import ReferenceStatistics, reference_statistics
 
@@ -53,6 +54,8 @@ class GenerationTracker(Callback):
                 f"n={n}, n_final={n_final} and every_n_validations={every_n_validations}: "
                 "expected at least 2 images and 1 validation"
             )
+        if seed < 0:
+            raise ValueError(f"seed={seed} is negative; use 0 or more")
         self.extractor_name = extractor
         self.weights, self.sha256 = extractor_weights, extractor_sha256
         self.metrics, self.n, self.n_final = list(metrics), n, n_final
@@ -90,6 +93,7 @@ class GenerationTracker(Callback):
             self._extractor = build_extractor(
                 self.extractor_name, self.weights, self.sha256, device=module.device
             )
+            check_request(self.metrics, self._extractor, min(self.n, self.n_final))
         if self._reference is None:
             data = trainer.datamodule  # type: ignore[attr-defined]
             self._reference = training_reference(self._extractor, data, self.cache)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from functional.frechet import factor_of_features, frechet_distance_of_factors
-from metrics.extractors import FeatureExtractor
+from metrics.feature_extractor import FeatureExtractor
 from metrics.gather import broadcast_result, gather_rows
 from metrics.manifold import density_coverage, precision_recall
 from metrics.reference import ReferenceStatistics
@@ -25,6 +25,9 @@ from metrics.scores import inception_score, kernel_distance
 
 METRICS = ("fid", "kid", "precision", "recall", "density", "coverage", "inception_score")
 DEFAULT_METRICS = METRICS[:-1]
+FEWEST = {"precision": 4, "recall": 4, "density": 6, "coverage": 6, "inception_score": 10}
+"""Images that a metric needs, where that is more than two: a ball reaches to the third or the fifth
+neighbour of its centre, and the Inception Score has ten splits."""
 
 
 class GenerationMetrics:
@@ -53,7 +56,7 @@ class GenerationMetrics:
         reference: ReferenceStatistics,
         seed: int = 0,
     ) -> None:
-        _check_names(metrics, extractor)
+        check_request(metrics, extractor)
         if reference.extractor_sha256 != extractor.weights_sha256:
             raise ValueError(
                 f"the reference statistics were made with weights "
@@ -153,7 +156,17 @@ class GenerationMetrics:
         return features.to(self.extractor.device) if cuda else features
 
 
-def _check_names(metrics: Sequence[str], extractor: FeatureExtractor) -> None:
+def check_request(
+    metrics: Sequence[str], extractor: FeatureExtractor, n: int | None = None
+) -> None:
+    """Refuse before any work what could not be measured: ``metrics`` on ``n`` generated images.
+
+    Raises:
+        ValueError: for no or an unknown metric, one that the extractor cannot serve, or too few
+            images.
+    """
+    if not metrics:
+        raise ValueError(f"no metric given; there are {METRICS}")
     for name in metrics:
         if name not in METRICS:
             near = difflib.get_close_matches(name, METRICS, n=1)
@@ -163,6 +176,11 @@ def _check_names(metrics: Sequence[str], extractor: FeatureExtractor) -> None:
         raise ValueError(
             f"the Inception Score needs class logits, which extractor {extractor.name!r} has not: "
             "leave inception_score out of the metrics"
+        )
+    fewest = max(FEWEST.get(name, 2) for name in metrics)
+    if n is not None and n < fewest:
+        raise ValueError(
+            f"n={n} images are too few for {', '.join(metrics)}; give {fewest} or more"
         )
 
 

@@ -130,6 +130,24 @@ def test_methods_that_cannot_sample_are_left_alone(tmp_path: Path) -> None:
     assert module.scores == {}
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"metrics": ["fdi"]}, "did you mean 'fid'"),
+        ({"metrics": []}, "no metric"),
+        ({"n": 3}, "n=3 images are too few for fid, precision; give 4"),
+        ({"n_final": 5, "metrics": ["density"]}, "give 6 or more"),
+    ],
+)
+def test_metrics_that_could_not_be_measured_are_refused_before_the_first_step(
+    tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    module = Toy()
+    with pytest.raises(ValueError, match=words):
+        trainer(tmp_path, [tracker(tmp_path, **changes)], steps=3).fit(module, data())
+    assert module.trained == 0
+
+
 def test_an_unknown_extractor_is_refused_before_the_first_step(tmp_path: Path) -> None:
     module = Toy()
     with pytest.raises(ValueError, match="fmnist_cn"):
