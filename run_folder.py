@@ -11,12 +11,9 @@ import fcntl
 import json
 import os
 import secrets
-import sys
 import time
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
-from subprocess import DEVNULL, CalledProcessError, check_output
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -25,11 +22,11 @@ from yaml import YAMLError
 
 from callbacks.run_record import write_json
 from config import ConfigError
+from provenance import provenance
 from resume_settings import merged
 
 # Processes that the Trainer starts find the folder of their run here.
 FOLDER_VARIABLE = "ATELIER_RUN_FOLDER"
-PACKAGES = ("torch", "lightning", "torchvision", "torchmetrics", "timm", "wandb", "hydra-core")
 
 
 @dataclass
@@ -98,45 +95,24 @@ def _make_folder(runs: Path, name: str | None, title: str) -> Path:
 def _begin(folder: Path, config: dict[str, Any]) -> Run:
     run = Run(folder, config, id=secrets.token_hex(4))
     run.lock = _lock(folder)
-    OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
+    save_config(run)
     write_json(folder / "run.json", {"name": folder.name, "wandb_id": run.id, **provenance(config)})
     return run
 
 
-def provenance(config: dict[str, Any]) -> dict[str, Any]:
-    """Give where a run comes from: command, seed, versions, commit."""
-    return {
-        "status": "starting",
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "command": " ".join(["python", os.path.basename(sys.argv[0]), *sys.argv[1:]]),
-        "seed": config["seed"],
-        "method": config["method"]["_target_"].rsplit(".", 1)[-1],
-        "data": config["data"]["_target_"].rsplit(".", 1)[-1],
-        "precision": config["trainer"]["precision"],
-        "versions": {"python": sys.version.split()[0], **_versions()},
-        "git": _git(),
-    }
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def _git() -> dict[str, Any]:
-    here = Path(__file__).parent
+def save_config(run: Run) -> None:
+    """Write the settings that the run goes on with, whole or not at all; its first process does."""
+    if run.lock is None:
+        return
+    partial = run.folder / f".config.yaml.{os.getpid()}.partial"
     try:
-        command = ["git", "-C", str(here)]
-        commit = check_output([*command, "rev-parse", "HEAD"], text=True, stderr=DEVNULL).strip()
-        changed = check_output([*command, "status", "--porcelain"], text=True, stderr=DEVNULL)
-        return {"commit": commit, "changed": bool(changed.strip())}
-    except (OSError, CalledProcessError):
-        return {}
+        OmegaConf.save(OmegaConf.create(run.config), partial)
+        os.replace(partial, run.folder / "config.yaml")
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise ConfigError(
+            f"cannot write the settings to {run.folder} ({error.strerror}); free disk space"
+        ) from error
 
 
 def read(folder: Path) -> Run:

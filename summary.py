@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from typing import Any
 
 from lightning.pytorch.loggers import WandbLogger
 
 from callbacks.run_record import MetricsFile
 from experiment import Experiment
-from run_folder import Run, provenance
+from provenance import provenance
+from run_folder import Run
 
 
 def opening(run: Run, built: Experiment) -> None:
@@ -42,7 +45,7 @@ def closing(run: Run, built: Experiment) -> None:
         *_scores(record),
         f"pictures     {run.folder / 'samples'}",
         f"checkpoints  {run.folder / 'checkpoints'}",
-        f"resume       python train.py resume={run.folder} {_twice(run, record)}",
+        f"resume       python train.py {setting('resume', run.folder)} {_twice(run, record)}",
         *_uses(run, built),
         *_wandb(run, built),
     ]
@@ -64,6 +67,14 @@ def _scores(record: dict[str, Any]) -> list[str]:
     return lines
 
 
+def setting(key: str, value: object) -> str:
+    """Give ``key=value`` as it is typed in a shell, whatever characters a folder's name has."""
+    text = str(value)
+    if not re.fullmatch(r"[\w./:+-]+( +[\w./:+-]+)*", text):
+        text = "'" + text.replace("'", "\\'") + "'"
+    return shlex.quote(f"{key}={text}")
+
+
 def _twice(run: Run, record: dict[str, Any]) -> str:
     """Give the settings of a budget twice as long as what was trained, in images."""
     others = [f"budget.{k}=null" for k in ("steps", "minutes") if run.config["budget"][k]]
@@ -74,8 +85,8 @@ def _uses(run: Run, built: Experiment) -> list[str]:
     if "sample" not in built.module.capabilities:
         return []
     return [
-        f"sample       python sample.py run={run.folder} n=64 seed=0 output=samples/",
-        f"evaluate     python evaluate.py run={run.folder}",
+        f"sample       python sample.py {setting('run', run.folder)} n=64 seed=0 output=samples/",
+        f"evaluate     python evaluate.py {setting('run', run.folder)}",
     ]
 
 
@@ -83,7 +94,7 @@ def _wandb(run: Run, built: Experiment) -> list[str]:
     for logger in built.trainer.loggers:
         if isinstance(logger, WandbLogger) and getattr(logger, "mode", "") == "offline":
             return [
-                f"view         wandb leet {run.folder}/wandb",
-                f"sync         wandb sync {run.folder}/wandb/offline-run-*",
+                f"view         wandb leet {shlex.quote(f'{run.folder}/wandb')}",
+                f"sync         wandb sync {shlex.quote(f'{run.folder}/wandb')}/offline-run-*",
             ]
     return []

@@ -57,6 +57,7 @@ def open_run(cfg: DictConfig) -> Run:
     if resumed:
         run = run_folder.resume(Path(resumed), config, list(HydraConfig.get().overrides.task))
         experiment.check_plain(run.config)
+        run_folder.save_config(run)
         return run
     return run_folder.create(config, experiment.title(HydraConfig.get().runtime.choices))
 

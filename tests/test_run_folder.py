@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import open_dict
 
 import run_folder
+import summary
 import train
 from config import ConfigError
 from resume_settings import merged
@@ -230,3 +232,21 @@ def test_images_that_moved_are_found_again() -> None:
         ["data.folder=/new", "data.num_workers=1"],
     )
     assert config["data"]["folder"] == "/new"
+
+
+def test_settings_of_a_resume_hold_for_the_next_one(config: dict[str, Any]) -> None:
+    run = run_folder.create(config, "title")
+    run_folder.release(run)
+    asked = {**config, "budget": {**config["budget"], "steps": 40}}
+    again = run_folder.resume(run.folder, asked, ["budget.steps=40"])
+    run_folder.save_config(again)
+    run_folder.release(again)
+    saved = run_folder.read(run.folder).config
+    assert saved["budget"]["steps"] == saved["callbacks"]["budget"]["steps"] == 40
+    assert not [path for path in run.folder.iterdir() if path.name.endswith(".partial")]
+
+
+@pytest.mark.parametrize("name", ["plain", "two words", "lr=0.1,b", "it's", "ünï"])
+def test_the_commands_at_the_end_can_be_typed_whatever_the_name(name: str) -> None:
+    (argument,) = shlex.split(summary.setting("run", Path("runs") / name))
+    assert composed(argument, name="sample").run == f"runs/{name}"
