@@ -38,6 +38,22 @@ class Paths:
 
 
 @dataclass
+class Cache:
+    """The one folder that using a run needs, relative to where the command is called."""
+
+    cache: str = MISSING
+
+
+@dataclass
+class Place:
+    """Where the data of a run lie on this machine, if elsewhere than where it was trained."""
+
+    data_dir: str | None = None
+    folder: str | None = None
+    num_workers: int | None = None
+
+
+@dataclass
 class Train:
     """What ``train.py`` takes; values are in ``conf/train.yaml``."""
 
@@ -70,7 +86,7 @@ class Use:
     find_unused_parameters: bool = False
     sampling: dict[str, Any] = field(default_factory=dict)
     trainer: dict[str, Any] = field(default_factory=dict)
-    paths: Paths = field(default_factory=Paths)
+    paths: Cache = field(default_factory=Cache)
 
 
 @dataclass
@@ -86,6 +102,7 @@ class Evaluate(Use):
     """What ``evaluate.py`` takes; values are in ``conf/evaluate.yaml``."""
 
     metrics: list[str] = MISSING
+    data: Place = field(default_factory=Place)
     extractor: str | None = None
     extractor_weights: str | None = None
     extractor_sha256: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,10 @@ import hydra
 from omegaconf import DictConfig
 
 import command_line
+from config import ConfigError
 
 if TYPE_CHECKING:
-    from metrics.extractors import FeatureExtractor
+    from metrics.feature_extractor import FeatureExtractor
     from metrics.reference import ReferenceStatistics
     from use_run import RunInUse
 
@@ -30,7 +32,10 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
     import use_run
 
     run = use_run.open_run(cfg)
+    path = run.folder / "evaluation.json"
+    check_writable(path)
     extractor = build_extractor(run)
+    check_request(run, extractor)
     reference, dataset = build_reference(run, extractor)
     started = time.perf_counter()
     scores = score(run, extractor, reference)
@@ -40,9 +45,34 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
         "seconds": round(time.perf_counter() - started, 2),
     }
     if run.fabric.is_global_zero:
-        path = add_entry(run.folder / "evaluation.json", entry)
+        add_entry(path, entry)
         print_table(entry, path)
     return entry
+
+
+def check_writable(path: Path) -> None:
+    """Refuse, before the work, a folder that cannot keep its result or a damaged file there."""
+    if not os.access(path.parent, os.W_OK):
+        raise ConfigError(f"cannot write to {path.parent}; copy the run to a place that can")
+    try:
+        read_entries(path)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path} is damaged ({error}); move it away") from error
+
+
+def read_entries(path: Path) -> list[dict[str, Any]]:
+    """Give the evaluations that ``path`` holds; none where there is no such file."""
+    entries = json.loads(path.read_text())["evaluations"] if path.exists() else []
+    return [dict(entry) for entry in entries]
+
+
+def check_request(run: RunInUse, extractor: FeatureExtractor) -> None:
+    """Refuse, before the work, metrics that cannot be had of so many images of this method."""
+    from metrics.generation import check_request
+
+    if "sample" not in run.module.capabilities:
+        raise ConfigError(f"{type(run.module).__name__} cannot sample from noise: nothing to score")
+    check_request(run.asked["metrics"], extractor, run.asked["n"])
 
 
 def build_extractor(run: RunInUse) -> FeatureExtractor:
@@ -101,6 +131,7 @@ def describe(
     run: RunInUse, extractor: FeatureExtractor, reference: ReferenceStatistics, dataset: str
 ) -> dict[str, Any]:
     """Give what the scores stand on: weights, how far trained, and the protocol with its id."""
+    import experiment
     from callbacks.generation_metrics import protocol
 
     asked = run.asked
@@ -109,7 +140,7 @@ def describe(
         reference,
         dataset=dataset,
         n=asked["n"],
-        weights=asked["weights"],
+        weights=asked["weights"] if run.module.ema_modules else "raw",
         precision=str(run.config["trainer"]["precision"]),
         seed=asked["seed"],
         sampling=run.module.sampling_record(),
@@ -117,20 +148,18 @@ def describe(
     return {
         "protocol_id": record.id,
         "protocol": record.as_dict(),
-        "checkpoint": asked["checkpoint"],
+        "checkpoint": experiment.checkpoint_name(run.folder, asked["checkpoint"]),
         "images_seen": run.module.images_seen,
     }
 
 
-def add_entry(path: Path, entry: dict[str, Any]) -> Path:
+def add_entry(path: Path, entry: dict[str, Any]) -> None:
     """Put ``entry`` in the file, in place of one with the same protocol and checkpoint."""
     from callbacks.run_record import write_json
 
-    entries = json.loads(path.read_text())["evaluations"] if path.exists() else []
     same = ("protocol_id", "checkpoint", "images_seen")
-    entries = [e for e in entries if any(e[key] != entry[key] for key in same)]
-    write_json(path, {"evaluations": [*entries, entry]})
-    return path
+    others = [e for e in read_entries(path) if any(e[key] != entry[key] for key in same)]
+    write_json(path, {"evaluations": [*others, entry]})
 
 
 def print_table(entry: dict[str, Any], path: Path) -> None:

@@ -259,6 +259,12 @@ def checkpoint_path(folder: Path, checkpoint: str) -> Path:
     return named if named.exists() or not fallback.exists() else fallback
 
 
+def checkpoint_name(folder: Path, checkpoint: str) -> str:
+    """Give what "best", "last" or a path turned out to be: "last" where there is no best."""
+    named = checkpoint in ("best", "last")
+    return checkpoint_path(folder, checkpoint).stem if named else checkpoint
+
+
 def title(choices: Any) -> str:
     """Give what a run is called after: its experiment, else its method and data."""
     chosen = choices.get("experiment")

@@ -36,26 +36,48 @@ def sample(cfg: DictConfig) -> None:
 
     if cfg.task not in TASKS:
         raise ConfigError(f"unknown task {cfg.task!r}{nearest(cfg.task, TASKS)}")
+    asked = use_run.read_request(cfg)
+    output = Path(os.path.abspath(asked["output"]))  # "." has no name to call the grid after
+    check_output(output, asked["n"])
     run = use_run.open_run(cfg)
-    output = prepare(Path(run.asked["output"])) if run.fabric.is_global_zero else None
+    if run.fabric.is_global_zero:
+        prepare(output)
     images = generate(run)
-    if output is not None:
+    if run.fabric.is_global_zero:
         for path in write(images, output):
             print(f"wrote {path}")
 
 
-def prepare(output: Path) -> Path:
-    """Make the folder that ``output`` needs, before images are made that could not be kept."""
+def check_output(output: Path, n: int) -> None:
+    """Refuse an ``output`` that could not be written, or would mix with what lies there.
+
+    Every process checks, before they wait for each other.
+    """
     if output.suffix in FILE_SUFFIXES:
         raise ConfigError(f"output={output}: expected a folder, or a file that ends in .npz")
+    is_file = output.suffix == ".npz"
+    if output.exists() and output.is_dir() == is_file:
+        kind = "a folder" if is_file else "a file"
+        raise ConfigError(f"output={output} is {kind} already; choose another output=")
+    there = next(path for path in (output, *output.parents) if path.exists() and path != output)
+    place = output if output.is_dir() else there
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        raise ConfigError(f"cannot write to {place}; choose another output=")
+    numbers = [int(path.stem) for path in output.glob("*.png") if path.stem.isdecimal()]
+    if numbers and max(numbers) >= n:
+        raise ConfigError(
+            f"output={output} holds images of an earlier call up to number {max(numbers)}, which "
+            f"would stay among the {n} new ones; remove them or choose another output="
+        )
+
+
+def prepare(output: Path) -> None:
+    """Make the folder that ``output`` needs, before images are made that could not be kept."""
     folder = output.parent if output.suffix == ".npz" else output
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"cannot write {folder} ({error.strerror}); choose output=") from error
-    if not os.access(folder, os.W_OK):
-        raise ConfigError(f"cannot write to {folder}; choose another output=")
-    return output
 
 
 def generate(run: RunInUse) -> Tensor:

@@ -33,18 +33,42 @@ class RunInUse:
 
 def open_run(cfg: DictConfig) -> RunInUse:
     """Check everything, load the weights, and start the processes that ``cfg.trainer`` asks for."""
+    asked = read_request(cfg)
+    folder = Path(asked["run"])
+    config = run_folder.read(folder).config
+    _apply_sampling(config, asked["sampling"])
+    _apply_data(config, asked.get("data", {}))
+    if str(asked["trainer"]["precision"]) != "auto":
+        config["trainer"]["precision"] = experiment.precision(asked)
+    experiment.check_plain(config)
+    module = experiment.load(folder, config, asked["checkpoint"], asked["weights"])
+    fabric = _launch(asked["trainer"])
+    return RunInUse(folder, config, module.to(fabric.device), fabric, asked)
+
+
+def read_request(cfg: DictConfig) -> dict[str, Any]:
+    """Give what is asked for as plain values.
+
+    Raises:
+        ConfigError: where no run is named, or no images or a negative seed are asked for.
+    """
     if OmegaConf.is_missing(cfg, "run"):
         raise ConfigError("which run? give it by run=runs/NAME")
     asked: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     if asked["n"] < 1:
         raise ConfigError(f"n={asked['n']} images asked for, expected at least 1")
-    folder = Path(asked["run"])
-    config = run_folder.read(folder).config
-    _apply_sampling(config, asked["sampling"])
-    experiment.check_plain(config)
-    module = experiment.load(folder, config, asked["checkpoint"], asked["weights"])
-    fabric = _launch(asked["trainer"])
-    return RunInUse(folder, config, module.to(fabric.device), fabric, asked)
+    if asked["seed"] < 0:
+        raise ConfigError(f"seed={asked['seed']} is negative; use 0 or more")
+    return asked
+
+
+def _apply_data(config: dict[str, Any], asked: dict[str, Any]) -> None:
+    """Say where the data of the run lie on this machine."""
+    wanted = {key: value for key, value in asked.items() if value is not None}
+    for key in wanted.keys() - config["data"].keys():
+        name = config["data"]["_target_"].rsplit(".", 1)[-1]
+        raise ConfigError(f"{name}, the data of this run, has no data.{key}; leave it out")
+    config["data"].update(wanted)
 
 
 def _apply_sampling(config: dict[str, Any], asked: dict[str, Any]) -> None:

@@ -1,0 +1,148 @@
+"""What sample.py and evaluate.py refuse before any image is made, and what they say they used."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+import evaluate
+import experiment
+import sample
+import use_run
+from config import ConfigError
+from metrics.extractors import build_extractor
+from tests.compose import composed
+
+
+def request(*overrides: str, name: str = "sample") -> dict[str, Any]:
+    return use_run.read_request(composed("run=runs/x", *overrides, name=name))
+
+
+@pytest.mark.parametrize(
+    ("override", "words"), [("n=0", "n=0 images"), ("seed=-1", "seed=-1 is negative")]
+)
+def test_numbers_that_make_no_images_are_refused(override: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        request(override)
+
+
+@pytest.mark.parametrize("name", ["sample", "evaluate"])
+def test_a_place_of_data_that_would_be_ignored_is_no_setting(name: str) -> None:
+    with pytest.raises(Exception, match=r"paths\.data"):
+        request("paths.data=/new", name=name)
+
+
+def test_data_that_moved_are_found_where_evaluate_is_told() -> None:
+    config = {"data": {"_target_": "datamodules.image_folder.ImageFolder", "folder": "/old"}}
+    use_run._apply_data(config, request("data.folder=/new", name="evaluate")["data"])
+    assert config["data"]["folder"] == "/new"
+    with pytest.raises(ConfigError, match=r"ImageFolder.* has no data\.data_dir"):
+        use_run._apply_data(config, request("data.data_dir=/new", name="evaluate")["data"])
+
+
+# Outputs
+
+
+def test_an_output_may_be_the_folder_one_is_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    fabric = SimpleNamespace(is_global_zero=True)
+    monkeypatch.setattr(use_run, "open_run", lambda cfg: SimpleNamespace(fabric=fabric))
+    monkeypatch.setattr(sample, "generate", lambda run: torch.zeros(2, 1, 4, 4, dtype=torch.uint8))
+    sample.sample(composed("run=runs/x", "n=2", "output=.", name="sample"))
+    assert sorted(path.name for path in tmp_path.rglob("*.png")) == [
+        "000000.png", "000001.png", "here_grid.png"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("there", "output", "words"),
+    [
+        ("images.npz/", "images.npz", "is a folder already"),
+        ("images", "images", "is a file already"),
+        ("file", "file/images", "cannot write to"),
+        ("", "images.png", "ends in .npz"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_refused_before_sampling(
+    tmp_path: Path, there: str, output: str, words: str
+) -> None:
+    if there.endswith("/"):
+        (tmp_path / there).mkdir()
+    elif there:
+        (tmp_path / there).touch()
+    with pytest.raises(ConfigError, match=words):
+        sample.check_output(tmp_path / output, 4)
+
+
+def test_images_of_an_earlier_call_never_stay_among_the_new_ones(tmp_path: Path) -> None:
+    for i in range(4):
+        Image.new("L", (2, 2)).save(tmp_path / f"{i:06d}.png")
+    with pytest.raises(ConfigError, match="up to number 3"):
+        sample.check_output(tmp_path, 3)
+    sample.check_output(tmp_path, 4)
+
+
+# Evaluations
+
+
+def in_use(folder: Path, **asked: Any) -> Any:
+    module = SimpleNamespace(capabilities={"sample"}, ema_modules=("network",))
+    return SimpleNamespace(folder=folder, module=module, asked={"n": 10, **asked})
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"metrics": []}, "no metric"),
+        ({"metrics": ["fdi"]}, "did you mean 'fid'"),
+        ({"metrics": ["fid"], "n": 1}, "give 2 or more"),
+        ({"metrics": ["fid", "recall"], "n": 3}, "give 4 or more"),
+        ({"metrics": ["coverage"], "n": 5}, "give 6 or more"),
+    ],
+)
+def test_metrics_that_cannot_be_had_are_refused_before_sampling(
+    tmp_path: Path, asked: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        evaluate.check_request(in_use(tmp_path, **asked), build_extractor("fmnist_cnn"))
+
+
+def test_a_method_that_cannot_sample_is_refused_before_its_data_are_read(tmp_path: Path) -> None:
+    run = in_use(tmp_path, metrics=["fid"])
+    run.module.capabilities = {"features"}
+    with pytest.raises(ConfigError, match="cannot sample"):
+        evaluate.check_request(run, build_extractor("fmnist_cnn"))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"evaluations": [1]}'])
+def test_a_damaged_file_of_evaluations_is_named_before_sampling(tmp_path: Path, text: str) -> None:
+    (tmp_path / "evaluation.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"evaluation\.json is damaged"):
+        evaluate.check_writable(tmp_path / "evaluation.json")
+
+
+def test_an_evaluation_replaces_its_like_alone(tmp_path: Path) -> None:
+    path = tmp_path / "evaluation.json"
+    entry = {"protocol_id": "a", "checkpoint": "best", "images_seen": 8, "scores": 1}
+    for new in (entry, {**entry, "checkpoint": "last"}, {**entry, "scores": 2}):
+        evaluate.add_entry(path, new)
+    entries = json.loads(path.read_text())["evaluations"]
+    assert [(e["checkpoint"], e["scores"]) for e in entries] == [("last", 1), ("best", 2)]
+
+
+def test_where_there_is_no_best_checkpoint_the_record_says_last(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").touch()
+    assert experiment.checkpoint_name(tmp_path, "best") == "last"
+    (tmp_path / "checkpoints" / "best.ckpt").touch()
+    assert experiment.checkpoint_name(tmp_path, "best") == "best"
+    assert experiment.checkpoint_name(tmp_path, "other.ckpt") == "other.ckpt"
