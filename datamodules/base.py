@@ -140,16 +140,26 @@ class ImageDataModule(LightningDataModule, ABC):
         return digest.hexdigest()
 
     def state_dict(self) -> dict[str, int]:
-        """Where training stands: `epoch`, and `batch`, the number of its batches that are done."""
+        """Where training stands: `epoch`, `batch`, the number of its batches that are done, and
+        `images`, the size of the training split that this order is one of."""
         position = done(self.trainer) if self.trainer else self._start
-        return {"epoch": position[0], "batch": position[1]} if position else {}
+        if not position:
+            return {}
+        return {"epoch": position[0], "batch": position[1], "images": self.split_size("train")}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Makes the next iteration over the training split begin where `state_dict` says.
 
         Under a Trainer its own progress, restored from the same checkpoint, has the last word.
+        Raises ValueError where the training split has another size than then.
         """
         if state_dict:
+            then, now = state_dict.get("images"), self.split_size("train")
+            if then not in (None, now):
+                raise ValueError(
+                    f"the training split of {self.name} has {now} images, but {then} when the run "
+                    "was stopped; bring the data back or start a new run"
+                )
             self._start = state_dict["epoch"], state_dict["batch"]
 
     def next_position(self) -> Position | None:

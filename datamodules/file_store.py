@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -67,7 +68,7 @@ class FileStore(ImageStore):
     def update(self, digest: hashlib._Hash) -> None:
         digest.update(f"{self.shape}\n".encode())
         for name in self.names:
-            digest.update(name.encode())
+            digest.update(os.fsencode(name))  # a name need not be text
             digest.update(_identity(self.root / name))
         digest.update(self.labels.numpy().tobytes())
 

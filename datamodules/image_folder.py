@@ -192,7 +192,7 @@ def split_by_hash(
 
 
 def _rank_of(name: str, seed: int) -> bytes:
-    return hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    return hashlib.sha256(os.fsencode(f"{seed}/{name}")).digest()
 
 
 def _is_image(path: Path) -> bool:

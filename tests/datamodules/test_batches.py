@@ -105,6 +105,12 @@ def test_a_batch_that_does_not_fit_is_refused_before_training(make: Any) -> None
         data.setup("fit")
 
 
+def test_an_order_of_other_images_is_not_gone_on_with(make: Any) -> None:
+    with pytest.raises(ValueError, match="has 448 images, but 440 when the run was stopped"):
+        make("fake").load_state_dict({"epoch": 1, "batch": 2, "images": 440})
+    make("fake").load_state_dict({"epoch": 1, "batch": 2, "images": 448})
+
+
 def test_fingerprint_tells_content_and_shape_apart_but_not_the_run(make: Any) -> None:
     data = make("fake")
     same = make("fake", seed=9, batch_size=16, horizontal_flip=True)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from collections.abc import Sequence
 from itertools import chain
@@ -209,3 +210,12 @@ def test_mixed_sizes_and_modes_come_in_one_shape(make: Any, tmp_path: Path) -> N
         data = folder(make, tmp_path, channels=channels, batch_size=1)
         for split in ("train", "validation", "test"):
             assert all(b.shape[1:] == (channels, 8, 8) for b in data.uint8_batches(split, 2))
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_names_need_not_be_text(make: Any, tmp_path: Path, in_memory: bool) -> None:
+    write(tmp_path, NAMES[:5])
+    os.rename(tmp_path / NAMES[0], os.fsencode(tmp_path) + b"/\xff\xfe.png")
+    data = folder(make, tmp_path, batch_size=1, in_memory=in_memory)
+    assert sum(data.split_size(split) for split in ("train", "validation", "test")) == 5
+    assert len(data.fingerprint("reference")) == 64
