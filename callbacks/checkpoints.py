@@ -17,6 +17,9 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from lightning_modules.base import ImageModule
 
+# Steps between two looks at rank 0's clock, which the other processes wait for.
+CLOCK_STEPS = 20
+
 
 class CheckpointError(RuntimeError):
     """A checkpoint could not be written or read; the message says what to do."""
@@ -142,13 +145,19 @@ class Checkpoints(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, ImageModule)
-        due = self._due or time.monotonic() - self._saved_at > self.every_seconds
+        due = self._due or self._time_is_up(trainer, pl_module)
         if self.every_n_steps:
             due = due or pl_module.steps % self.every_n_steps == 0
-        if trainer.world_size > 1:
-            due = trainer.strategy.broadcast(due)
         if due and pl_module.steps != self._saved_step:
             self._save_last(trainer, pl_module)
+
+    def _time_is_up(self, trainer: Trainer, module: ImageModule) -> bool:
+        up = time.monotonic() - self._saved_at > self.every_seconds
+        if trainer.world_size == 1:
+            return up
+        if module.steps % CLOCK_STEPS:
+            return False
+        return bool(trainer.strategy.broadcast(up))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking or not trainer.fit_loop.epoch_loop.batch_progress.total.ready:

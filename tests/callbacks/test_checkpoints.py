@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -238,6 +239,21 @@ def test_last_is_saved_when_its_time_is_up(tmp_path: Path) -> None:
     saves, keeper = Saves(), Checkpoints(None, every_minutes=0)
     trainer(tmp_path, [keeper], steps=4, plugins=[saves], limit_val_batches=0).fit(Toy(), data())
     assert [step for step, _ in saves.seen] == [1, 2, 3, 4]
+
+
+def test_processes_ask_for_the_clock_of_the_first_now_and_then_and_together() -> None:
+    asked: list[int] = []
+    keeper, module = Checkpoints(None, every_minutes=0), Toy()
+
+    def of_the_first(up: bool) -> bool:
+        asked.append(module.steps)
+        return up
+
+    run: Any = SimpleNamespace(world_size=2, strategy=SimpleNamespace(broadcast=of_the_first))
+    for step in range(1, 61):
+        module.steps = step
+        assert keeper._time_is_up(run, module) == (step in (20, 40, 60))
+    assert asked == [20, 40, 60]
 
 
 def test_a_resumed_run_remembers_its_best_and_equals_one_never_interrupted(
