@@ -114,6 +114,8 @@ class RunRecord(Callback):
         self.update(
             trainer,
             status="running",
+            error=None,
+            final={},
             pid=os.getpid(),
             parameters=parameters,
             forward_gflop_per_image=round(flops / 1e9, 4) if flops else None,

@@ -168,3 +168,10 @@ def test_a_missing_file_has_no_rows_and_can_be_rewound(tmp_path: Path) -> None:
     assert read_rows(file.path) == []
     file.rewind(0)
     assert read_rows(file.path) == []
+
+
+def test_a_resumed_run_forgets_how_it_failed_and_its_scores_of_the_end(tmp_path: Path) -> None:
+    write_json(tmp_path / "run.json", {"error": "OSError: disk", "final": {"gen/fid/x@2": 1.0}})
+    trainer(tmp_path, [RunRecord()], steps=2).fit(Toy(), data())
+    assert record(tmp_path)["error"] is None
+    assert record(tmp_path)["final"] == {}

@@ -7,7 +7,7 @@ import pytest
 from lightning.pytorch.callbacks import Callback
 
 from callbacks import throughput as throughput_module
-from callbacks.run_record import read_rows
+from callbacks.run_record import MetricsFile, read_rows
 from callbacks.throughput import Throughput
 from tests.callbacks.toy import Toy
 from tests.lightning_modules.tiny import data, trainer
@@ -39,3 +39,21 @@ def test_images_per_second_are_those_of_training_alone(
     }
     assert logged == {16.0}
     assert throughput.images_per_second == throughput.mean_images_per_second == 16
+
+
+class Known(Toy):
+    def forward_flops(self) -> int:
+        return 3_000_000
+
+
+class Listener(MetricsFile):
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        self.params = params
+
+
+def test_every_logger_hears_how_much_work_an_image_is(tmp_path: Path) -> None:
+    """Not the first one alone, which is the run's own file and has no place for it."""
+    listener = Listener(str(tmp_path))
+    loggers = [MetricsFile(str(tmp_path)), listener]
+    trainer(tmp_path, [Throughput(1)], steps=1, logger=loggers).fit(Known(), data())
+    assert listener.params == {"forward_tflop_per_image": 3e-6}
