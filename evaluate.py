@@ -16,6 +16,7 @@ from config import ConfigError
 
 if TYPE_CHECKING:
     from metrics.feature_extractor import FeatureExtractor
+
     from metrics.reference import ReferenceStatistics
     from use_run import RunInUse
 

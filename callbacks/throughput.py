@@ -32,8 +32,9 @@ class Throughput(Callback):
         assert isinstance(pl_module, ImageModule)
         self._mark = None
         flops = pl_module.forward_flops() if trainer.is_global_zero else None
-        for logger in trainer.loggers if flops else ():
-            logger.log_hyperparams({"forward_tflop_per_image": flops / 1e12})
+        if flops:
+            for logger in trainer.loggers:
+                logger.log_hyperparams({"forward_tflop_per_image": flops / 1e12})
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._mark = None
