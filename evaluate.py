@@ -15,8 +15,7 @@ import command_line
 from config import ConfigError
 
 if TYPE_CHECKING:
-    from metrics.feature_extractor import FeatureExtractor
-
+    from metrics.extractors import FeatureExtractor
     from metrics.reference import ReferenceStatistics
     from use_run import RunInUse
 

@@ -8,13 +8,12 @@ from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from metrics.feature_extractor import FeatureExtractor
 from tqdm import tqdm
 
 from callbacks.run_record import merge_json
 from lightning_modules.base import ImageModule
 from lightning_modules.generation import generate
-from metrics.extractors import build_extractor
+from metrics.extractors import FeatureExtractor, build_extractor
 from metrics.generation import GenerationMetrics, check_request
 from metrics.protocol import ProtocolRecord, metric_key
 from metrics.reference import ReferenceStatistics, reference_statistics

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from functional.frechet import factor_of_features, frechet_distance_of_factors
-from metrics.feature_extractor import FeatureExtractor
+from metrics.extractors import FeatureExtractor
 from metrics.gather import broadcast_result, gather_rows
 from metrics.manifold import density_coverage, precision_recall
 from metrics.reference import ReferenceStatistics
