@@ -70,7 +70,7 @@ def _scores(record: dict[str, Any]) -> list[str]:
 def setting(key: str, value: object) -> str:
     """Give ``key=value`` as it is typed in a shell, whatever characters a folder's name has."""
     text = str(value)
-    if not re.fullmatch(r"[\w./:+-]+( +[\w./:+-]+)*", text):
+    if not re.fullmatch(r"[\w./:+-]+( +[\w./:+-]+)*", text, re.ASCII):
         text = "'" + text.replace("'", "\\'") + "'"
     return shlex.quote(f"{key}={text}")
 

@@ -156,15 +156,15 @@ def test_overfitting_repeats_the_same_batches(make: Any) -> None:
     assert module.seen == module.seen[:2] * 4
 
 
-def test_state_is_two_plain_numbers_in_the_checkpoint(make: Any, tmp_path: Path) -> None:
+def test_state_is_plain_numbers_in_the_checkpoint(make: Any, tmp_path: Path) -> None:
     _, saved = fit(tiny(make), RUNS["by epochs"], tmp_path)
     states = {
         (moment, done): torch.load(path, weights_only=True)["Fake"] for moment, done, path in saved
     }
-    assert states["batch", 3] == {"epoch": 0, "batch": 3}
-    assert states["batch", 7] == {"epoch": 1, "batch": 2}
+    assert states["batch", 3] == {"epoch": 0, "batch": 3, "images": 42}
+    assert states["batch", 7] == {"epoch": 1, "batch": 2, "images": 42}
     for moment in ("batch", "validation", "epoch"):
-        assert states[moment, BATCHES] == {"epoch": 1, "batch": 0}
+        assert states[moment, BATCHES] == {"epoch": 1, "batch": 0, "images": 42}
 
 
 def test_without_a_trainer_a_loaded_state_moves_the_first_iteration(make: Any) -> None:
