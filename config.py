@@ -65,6 +65,7 @@ class Train:
     resume: str | None = None
     validate_every_images: int = MISSING
     find_unused_parameters: bool = MISSING
+    sync_batchnorm: bool = MISSING
     budget: Budget = field(default_factory=Budget)
     paths: Paths = field(default_factory=Paths)
     data: dict[str, Any] = field(default_factory=dict)
@@ -84,6 +85,7 @@ class Use:
     n: int = MISSING
     seed: int = MISSING
     find_unused_parameters: bool = False
+    sync_batchnorm: bool = False
     sampling: dict[str, Any] = field(default_factory=dict)
     trainer: dict[str, Any] = field(default_factory=dict)
     paths: Cache = field(default_factory=Cache)

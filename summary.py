@@ -59,7 +59,7 @@ def _scores(record: dict[str, Any]) -> list[str]:
     lines += [
         f"{key:<34} {value:.4g} (best while training)"
         for key, value in best.items()
-        if key.startswith("gen/fid")
+        if key.startswith("gen/fid/")
     ]
     ids = list(record.get("protocols", {}))
     if ids:

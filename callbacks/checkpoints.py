@@ -105,8 +105,8 @@ class Checkpoints(Checkpoint):
     and leaves out nothing.
 
     Args:
-        monitor: beginning of the score's key, e.g. "gen/fid"; the first match counts, lower is
-            better.
+        monitor: the score's key or the first parts of it, e.g. "gen/fid"; the first match counts,
+            lower is better.
         every_minutes: longest time between two saves of ``last.ckpt``; it is saved after each
             validation as well.
         every_n_steps: save every so many steps too, or None.
@@ -176,7 +176,7 @@ class Checkpoints(Checkpoint):
     def monitored(self, module: ImageModule) -> float | None:
         """Give the score of this validation that decides which checkpoint is best, or None."""
         for key, value in module.scores.items():
-            if self.monitor and key.startswith(self.monitor):
+            if self.monitor and f"{key}/".startswith(f"{self.monitor}/"):
                 return value
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from functional.schedule import Schedule, check_range, value_at
 from lightning_modules.base import ImageModule
 
 
@@ -23,14 +25,27 @@ class EMA(Callback):
     average lies beside them in the checkpoint under ``ema``.
 
     Args:
-        decay: in [0, 1); 0.9999 in Ho et al. (2020) for 800,000 steps.
+        decay: in [0, 1), or None where ``half_life`` is given; 0.9999 in Ho et al. (2020) for
+            800,000 steps.
+        half_life: real images after which half of an old weight is left, whatever the batch
+            (Karras et al. 2022); a schedule from 0 is its own warm-up, and there is no other.
+
+    Raises:
+        ValueError: for a number out of its range, or where not exactly one of the two is given.
     """
 
-    def __init__(self, decay: float) -> None:
-        if not 0 <= decay < 1:
+    def __init__(self, decay: float | None, half_life: float | Schedule | None = None) -> None:
+        if (decay is None) == (half_life is None):
+            raise ValueError(
+                f"EMA got decay={decay} and half_life={half_life}; give one and set the other null"
+            )
+        if decay is not None and not 0 <= decay < 1:
             raise ValueError(f"EMA decay must lie in [0, 1), got {decay}")
-        self.decay = decay
+        if half_life is not None:
+            check_range("EMA half_life", half_life, 0.0, math.inf)
+        self.decay, self.half_life = decay, half_life
         self.updates = 0
+        self._images: int | None = None
         self.average: dict[str, Tensor] = {}
         self._optimizer_steps = 0
         self._raw: dict[str, Tensor] | None = None
@@ -39,6 +54,7 @@ class EMA(Callback):
         assert isinstance(pl_module, ImageModule)
         if pl_module.ema_modules:
             pl_module.evaluation_weights = lambda: self.average_parameters(pl_module)
+            pl_module.training_weights = lambda: self.raw_parameters(pl_module)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         current = tracked_tensors(pl_module)
@@ -50,6 +66,8 @@ class EMA(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, ImageModule)
         self._optimizer_steps = pl_module.averaged_steps
+        if self._images is None:
+            self._images = pl_module.images_seen
 
     @torch.no_grad()
     def on_train_batch_end(
@@ -60,7 +78,7 @@ class EMA(Callback):
             return  # gradients are still being accumulated, or another network had its turn
         self._optimizer_steps = pl_module.averaged_steps
         self.updates += 1
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        decay = self._decay_of_update(pl_module.images_seen)
         current = tracked_tensors(pl_module)
         # A weight that two layers share has two names: both are averaged.
         parameters = {n for n, _ in pl_module.named_parameters(remove_duplicate=False)}
@@ -73,6 +91,15 @@ class EMA(Callback):
             )
         for name in current.keys() - parameters:
             self.average[name].copy_(current[name])
+
+    def _decay_of_update(self, images: int) -> float:
+        """Give what an update keeps of the average, when ``images`` have been seen."""
+        since, self._images = self._images or 0, images
+        if self.half_life is None:
+            assert self.decay is not None
+            return min(self.decay, (1 + self.updates) / (10 + self.updates))
+        half_life = value_at(self.half_life, since)
+        return float(0.5 ** ((images - since) / half_life)) if half_life > 0 else 0.0
 
     @contextmanager
     def average_parameters(self, module: LightningModule) -> Iterator[None]:
@@ -89,6 +116,21 @@ class EMA(Callback):
             _copy(self._raw, current)
             self._raw = None
 
+    @contextmanager
+    def raw_parameters(self, module: LightningModule) -> Iterator[None]:
+        """Hold the raw weights in ``module`` for a while within :meth:`average_parameters`."""
+        if self._raw is None:
+            yield
+            return
+        current = tracked_tensors(module)
+        # Not the average itself: its buffers may have come from another process.
+        held = {name: tensor.detach().clone() for name, tensor in current.items()}
+        try:
+            _copy(self._raw, current)
+            yield
+        finally:
+            _copy(held, current)
+
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
@@ -100,7 +142,11 @@ class EMA(Callback):
     ) -> None:
         if self._raw is not None:
             checkpoint["state_dict"] = {**checkpoint["state_dict"], **self._raw}
-        checkpoint["ema"] = {"updates": self.updates, "weights": dict(self.average)}
+        checkpoint["ema"] = {
+            "updates": self.updates,
+            "images": self._images,
+            "weights": dict(self.average),
+        }
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -109,6 +155,7 @@ class EMA(Callback):
         if saved is None:
             raise ValueError("the checkpoint holds no average; set callbacks.ema=null to resume")
         self.updates, self.average = saved["updates"], dict(saved["weights"])
+        self._images = saved.get("images")
 
 
 def tracked_tensors(module: LightningModule) -> dict[str, Tensor]:

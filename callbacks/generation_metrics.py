@@ -30,10 +30,15 @@ class GenerationTracker(Callback):
         extractor: a name that ``metrics.extractors.build_extractor`` takes.
         extractor_weights, extractor_sha256: local weights and their hash, or None.
         metrics: names among fid, kid, precision, recall, density, coverage, inception_score.
+        raw_metrics: those of them to measure on the raw weights too, where an average is kept;
+            reported as, say, ``gen/fid-raw/...``. Each set of scores then takes a second sampling.
         n, n_final: images per validation and at the end.
         every_n_validations: k.
         seed: names the stream of images.
         cache: folder of reference statistics.
+
+    Attributes:
+        extractor: the network, once training or a test has begun with a method that can sample.
     """
 
     def __init__(
@@ -42,6 +47,7 @@ class GenerationTracker(Callback):
         extractor_weights: str | None,
         extractor_sha256: str | None,
         metrics: list[str],
+        raw_metrics: list[str],
         n: int,
         n_final: int,
         every_n_validations: int,
@@ -57,10 +63,11 @@ class GenerationTracker(Callback):
             raise ValueError(f"seed={seed} is negative; use 0 or more")
         self.extractor_name = extractor
         self.weights, self.sha256 = extractor_weights, extractor_sha256
-        self.metrics, self.n, self.n_final = list(metrics), n, n_final
+        self.metrics, self.raw_metrics = list(metrics), list(raw_metrics)
+        self.n, self.n_final = n, n_final
         self.every_n_validations, self.seed, self.cache = every_n_validations, seed, cache
         self.validations = 0
-        self._extractor: FeatureExtractor | None = None
+        self.extractor: FeatureExtractor | None = None
         self._reference: ReferenceStatistics | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -78,7 +85,7 @@ class GenerationTracker(Callback):
             self._score(trainer, pl_module, self.n)
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._extractor is not None and trainer.is_global_zero:
+        if self.extractor is not None and trainer.is_global_zero:
             print(f"scoring {self.n_final:,} images", flush=True)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -88,40 +95,65 @@ class GenerationTracker(Callback):
         assert isinstance(module, ImageModule)
         if "sample" not in module.capabilities:
             return
-        if self._extractor is None:
-            self._extractor = build_extractor(
+        if self.extractor is None:
+            self.extractor = build_extractor(
                 self.extractor_name, self.weights, self.sha256, device=module.device
             )
-            check_request(self.metrics, self._extractor, min(self.n, self.n_final))
+            for metrics in [self.metrics] + [self.raw_metrics] * bool(self.raw_metrics):
+                check_request(metrics, self.extractor, min(self.n, self.n_final))
         if self._reference is None:
             data = trainer.datamodule  # type: ignore[attr-defined]
-            self._reference = training_reference(self._extractor, data, self.cache)
+            self._reference = training_reference(self.extractor, data, self.cache)
 
     def _score(self, trainer: Trainer, module: LightningModule, n: int) -> None:
-        if self._extractor is None or self._reference is None:
+        if self.extractor is None:
             return
         assert isinstance(module, ImageModule)
+        weights = "ema" if module.evaluation_weights else "raw"
+        self._report(trainer, module, n, self.metrics, weights)
+        if self.raw_metrics and weights == "ema":
+            with module.raw():
+                self._report(trainer, module, n, self.raw_metrics, "raw", suffix="-raw")
+
+    def _report(
+        self,
+        trainer: Trainer,
+        module: ImageModule,
+        n: int,
+        metrics: list[str],
+        weights: str,
+        suffix: str = "",
+    ) -> None:
+        """Score ``n`` images of the weights that the module holds, under metrics' names."""
+        for name, value in self._values(trainer, module, n, metrics).items():
+            module.report(metric_key("gen", name + suffix, self.extractor_name, n), value)
+        self._record(trainer, self.protocol(trainer, module, n, weights))
+
+    def _values(
+        self, trainer: Trainer, module: ImageModule, n: int, metrics: list[str]
+    ) -> dict[str, float]:
+        assert self.extractor is not None and self._reference is not None
         scorer = GenerationMetrics(
-            self._extractor, self.metrics, reference=self._reference, seed=self.seed
+            self.extractor, metrics, reference=self._reference, seed=self.seed
         )
         chunks = generate(module, n, self.seed, trainer.global_rank, trainer.world_size)
         hidden = True if trainer.global_rank else None  # None: hidden where there is no terminal
         for chunk in tqdm(chunks, desc=f"{n:,} images to score", leave=False, disable=hidden):
             scorer.update(chunk.images, chunk.indices)
-        for name, value in scorer.compute().items():
-            module.report(metric_key("gen", name, self.extractor_name, n), value)
-        self._record(trainer, self.protocol(trainer, module, n))
+        return scorer.compute()
 
-    def protocol(self, trainer: Trainer, module: ImageModule, n: int) -> ProtocolRecord:
-        """Give what the scores on ``n`` images stand on."""
-        assert self._extractor is not None and self._reference is not None
+    def protocol(
+        self, trainer: Trainer, module: ImageModule, n: int, weights: str
+    ) -> ProtocolRecord:
+        """Give what the scores on ``n`` images of ``weights``, "ema" or "raw", stand on."""
+        assert self.extractor is not None and self._reference is not None
         data = trainer.datamodule  # type: ignore[attr-defined]
         return protocol(
-            self._extractor,
+            self.extractor,
             self._reference,
             dataset=data.name,
             n=n,
-            weights="ema" if module.evaluation_weights else "raw",
+            weights=weights,
             precision=str(trainer.precision),
             seed=self.seed,
             sampling=module.sampling_record(),

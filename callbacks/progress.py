@@ -75,7 +75,7 @@ class Progress(ProgressBar):
             for c in trainer.callbacks  # type: ignore[attr-defined]
             if isinstance(c, Throughput) and c.images_per_second
         ]
-        parts += [f"FID {v:.2f}" for k, v in module.scores.items() if k.startswith("gen/fid")]
+        parts += [f"FID {v:.2f}" for k, v in module.scores.items() if k.startswith("gen/fid/")]
         done = module.progress - self._start_progress
         if done > 0.005:
             left = (now - self._start - self._paused) * (1 - module.progress) / done

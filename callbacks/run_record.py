@@ -20,6 +20,8 @@ from lightning_modules.base import ImageModule
 
 # Scores that grow as they get better; every other one that validation reports falls.
 RISING = ("precision", "recall", "density", "coverage", "is/", "top1", "psnr", "ssim", "accuracy")
+# What is no better for being lower or higher.
+NEITHER = ("nn_distance",)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -135,6 +137,8 @@ class RunRecord(Callback):
             return
         self.last = {**measured(trainer, "val/"), **pl_module.scores}
         for key, value in self.last.items():
+            if any(f"/{name}" in key for name in NEITHER):
+                continue
             best = max if any(f"/{name}" in key for name in RISING) else min
             self.best[key] = best(value, self.best.get(key, value))
         self.update(trainer, **self._state(trainer, pl_module))

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import torch
+import torch.distributed
 from lightning import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
@@ -54,6 +55,7 @@ class ImageModule(LightningModule):
         self.gradient_norm: Tensor | None = None
         self.scores: dict[str, float] = {}
         self.evaluation_weights: Any = None
+        self.training_weights: Any = None
         self._evaluation = ExitStack()
 
     # What a method provides
@@ -170,11 +172,16 @@ class ImageModule(LightningModule):
         learning_rate_factor(0, warmup_steps, 0.0, decay)
         return lambda _: learning_rate_factor(self.steps, warmup_steps, self.progress, decay)
 
-    # Evaluation always sees the averaged weights, whatever the order of callbacks
+    # Evaluation always sees the averaged weights, whatever the order of callbacks, and on all
+    # processes the same ones
 
     def averaged(self) -> AbstractContextManager[Any]:
         """Give a context in which the weights are the averaged ones, where an average is kept."""
         return self.evaluation_weights() if self.evaluation_weights else ExitStack()
+
+    def raw(self) -> AbstractContextManager[Any]:
+        """Give a context, for use in an evaluation, in which the weights are the raw ones."""
+        return self.training_weights() if self.training_weights else ExitStack()
 
     def on_validation_model_eval(self) -> None:
         self._enter_evaluation()
@@ -185,7 +192,9 @@ class ImageModule(LightningModule):
         for module in self.modules():
             # What a method keeps in evaluation mode while it trains stays so after.
             self._evaluation.callback(setattr, module, "training", module.training)
+        share_buffers(self)
         self._evaluation.enter_context(self.averaged())
+        share_buffers(self)
 
     def leave_evaluation(self) -> None:
         """Put the raw weights back where an evaluation was cut short."""
@@ -200,3 +209,14 @@ class ImageModule(LightningModule):
 
     def on_test_model_train(self) -> None:
         self._evaluation.close()
+
+
+def share_buffers(module: nn.Module) -> None:
+    """Give every process of a distributed job rank 0's buffers of ``module``.
+
+    Parameters agree by themselves; batch norm's statistics are of each process's own batches, so
+    processes that share the work of an evaluation would make images of different models.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        for buffer in module.buffers():
+            torch.distributed.broadcast(buffer, src=0)

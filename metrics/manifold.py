@@ -6,7 +6,7 @@ have the same size: each ball reaches to a k-th neighbour, so a larger set has s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -86,6 +86,25 @@ def nearest_neighbours(features: Tensor, reference_features: Tensor, k: int = 1)
     return Neighbours(
         torch.cat([tile.indices for tile in tiles]), torch.cat([tile.values for tile in tiles])
     )
+
+
+def nearest_in_chunks(features: Tensor, chunks: Iterable[Tensor], k: int = 1) -> Neighbours:
+    """As :func:`nearest_neighbours`, of reference features ``(m_i, d)`` that come in chunks.
+
+    No more than a chunk of them is held at once; indices count through all chunks.
+    """
+    indices = torch.empty(len(features), 0, dtype=torch.int64, device=features.device)
+    distances = torch.empty(len(features), 0, dtype=torch.float64, device=features.device)
+    seen = 0
+    for chunk in chunks:
+        near = nearest_neighbours(features, chunk, min(k, len(chunk)))
+        indices = torch.cat([indices, near.indices + seen], dim=1)
+        kept = torch.cat([distances, near.distances], dim=1).sort(dim=1, stable=True)
+        distances, indices = kept.values[:, :k], indices.gather(1, kept.indices)[:, :k]
+        seen += len(chunk)
+    if not 1 <= k <= seen:
+        raise ValueError(f"k={k} must be in 1 ... {seen}, the reference's size")
+    return Neighbours(indices, distances)
 
 
 def kth_neighbour_distance(points: Tensor, k: int) -> Tensor:

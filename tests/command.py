@@ -28,6 +28,7 @@ TINY = [
     "method.sampling.steps=3",
     "callbacks.generation.n=16",
     "callbacks.generation.n_final=16",
+    "callbacks.neighbours.n=16",
     "validate_every_images=48",
     "budget.images=null",
     "budget.minutes=null",

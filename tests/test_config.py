@@ -65,6 +65,23 @@ def test_callbacks_none_leaves_out_what_a_method_adjusts() -> None:
     assert checked("callbacks.ema=null")["callbacks"]["ema"] is None
 
 
+@pytest.mark.parametrize(("method", "wanted"), [("gan", True), ("ddpm", False)])
+def test_a_method_says_what_it_needs_of_many_processes(method: str, wanted: bool) -> None:
+    gpus, cpus = (
+        checked(f"method={method}", f"trainer={t}")["trainer"] for t in ("ddp", "ddp_cpu")
+    )
+    assert gpus["strategy"]["find_unused_parameters"] is wanted
+    assert cpus["strategy"]["find_unused_parameters"] is wanted
+    assert gpus["sync_batchnorm"] is wanted
+    assert "sync_batchnorm" not in cpus  # torch has it on GPUs alone
+
+
+@pytest.mark.parametrize("name", ["sample", "evaluate"])
+def test_the_other_commands_run_on_many_processes(name: str) -> None:
+    trainer = composed("run=somewhere", "trainer=ddp", name=name).trainer
+    assert trainer.sync_batchnorm is trainer.strategy.find_unused_parameters is False
+
+
 def test_the_data_tell_the_model_its_shape() -> None:
     config = checked("data=cifar10", "data.image_size=24")
     network = config["method"]["network"]
