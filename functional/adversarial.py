@@ -32,6 +32,20 @@ class AdversarialLoss:
         """Give G's loss, a scalar; ``real_logits`` are read only where ``needs_real``."""
         raise NotImplementedError
 
+    def statistics(self, real_logits: Tensor, fake_logits: Tensor) -> dict[str, Tensor]:
+        """Give D's mean logits and the shares of images that it judges rightly, by name.
+
+        Where a logit means something only beside another, the bound is the mean on fake images.
+        """
+        real, fake = real_logits.detach(), fake_logits.detach()
+        boundary = fake.mean() if self.boundary is None else self.boundary
+        return {
+            "d_real": real.mean(),
+            "d_fake": fake.mean(),
+            "accuracy_real": (real > boundary).float().mean(),
+            "accuracy_fake": (fake < boundary).float().mean(),
+        }
+
 
 class Minimax(AdversarialLoss):
     """The game's value as it stands (Goodfellow et al. 2014, eq. 1): G minimises E log(1 - D).

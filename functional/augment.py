@@ -11,6 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from functional.schedule import Schedule, check_range
+
 TRANSFORMS = ("color", "translation", "cutout")
 MAX_SHIFT = 1 / 8
 """Of the image's side, either way (Zhao et al. 2020)."""
@@ -196,3 +198,13 @@ class AdaptiveProbability:
         """Go on from :meth:`state_dict`; target and speed stay those of the constructor."""
         self.p, self.r_t = state["p"], state["r_t"]
         self._signs, self._seen = state["signs"], int(state["seen"])
+
+
+def check_probability(p: float | Schedule, adaptive: AdaptiveProbability | None) -> None:
+    """Refuse a p outside [0, 1], or one that is set beside ADA's controller (ValueError)."""
+    check_range("augment_p", p, 0.0, 1.0)
+    if adaptive is not None and p != 1.0:
+        raise ValueError(
+            f"augment_p={p} is set, and adaptive chooses it as well; set adaptive=null, or leave "
+            "augment_p at 1.0"
+        )

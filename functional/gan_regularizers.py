@@ -7,11 +7,14 @@ the images nor the generator that made them receive a gradient.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+from functional.schedule import Schedule, check_range, value_at
 
 Discriminator = Callable[..., Tensor]
 """``(images)`` or ``(images, labels)`` -> logits; image i's logits must not depend on image j, so
@@ -94,7 +97,8 @@ class Penalty:
 
     Args:
         name: one of ``PENALTIES``.
-        weight: lambda of WGAN-GP; gamma of R1 and R2, which hold the half themselves.
+        weight: lambda of WGAN-GP; gamma of R1 and R2, which hold the half themselves; a number or
+            a schedule, such as R3GAN's gamma.
         interval: 1 for every step.
 
     Raises:
@@ -102,23 +106,25 @@ class Penalty:
     """
 
     name: str
-    weight: float
+    weight: float | Schedule
     interval: int
 
     def __post_init__(self) -> None:
         if self.name not in PENALTIES:
             raise ValueError(f"unknown penalty {self.name!r}; known: {', '.join(PENALTIES)}")
-        if not self.weight >= 0:
-            raise ValueError(f"the weight of {self.name} must be 0 or more, got {self.weight}")
+        check_range(f"the weight of {self.name}", self.weight, 0.0, math.inf)
         if self.interval < 1:
             raise ValueError(
                 f"{self.name} is taken every interval >= 1 steps, got {self.interval}; "
                 "set its weight to 0 to do without it"
             )
 
-    def due(self, step: int) -> bool:
-        """Say whether D's step number ``step``, counted from 0, takes the penalty."""
-        return self.weight > 0 and step % self.interval == 0
+    def due(self, step: int, images: int = 0) -> bool:
+        """Say whether D's step number ``step`` takes the penalty.
+
+        Both count from 0; ``images`` have been seen before the step.
+        """
+        return step % self.interval == 0 and value_at(self.weight, images) > 0
 
     def value(
         self,
@@ -135,9 +141,9 @@ class Penalty:
             return r2(discriminator, fake, fake_labels)
         return gradient_penalty(discriminator, real, fake, real_labels)
 
-    def weighted(self, value: Tensor) -> Tensor:
+    def weighted(self, value: Tensor, images: int = 0) -> Tensor:
         """Give what a due step adds to D's loss: ``weight * interval * value``."""
-        return self.weight * self.interval * value
+        return value_at(self.weight, images) * self.interval * value
 
 
 def refuse_compiled(discriminator: nn.Module) -> None:

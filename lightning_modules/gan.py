@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, cast
 
 import torch
 import torch.distributed
@@ -15,9 +15,12 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from datamodules.base import Batch
 from functional.adversarial import make_loss
-from functional.augment import AdaptiveProbability, diff_augment, parse_policy
+from functional.augment import AdaptiveProbability, check_probability, diff_augment, parse_policy
 from functional.gan_regularizers import Penalty, clip_weights, refuse_compiled
+from functional.micro_batches import split
+from functional.schedule import Schedule, check_schedules, set_scheduled, value_at
 from lightning_modules.latent_generator import LatentGenerator
+from networks.blocks import check_classes
 
 MakeOptimizer = Callable[[Iterable[tuple[str, nn.Parameter]]], Optimizer]
 
@@ -41,11 +44,14 @@ class GAN(LatentGenerator):
         joint_batches: whether D sees real and fake images in one batch, or one after the other;
             differs where D has batch normalisation.
         augment: transforms of what D sees, such as "color,translation,cutout"; "" for none.
-        adaptive: ADA's controller of their probability; None applies them always.
+        augment_p: their probability, in [0, 1].
+        adaptive: ADA's controller of that probability, or None.
         micro_batches: a batch goes through the networks in so many equal parts, whose gradients add
             up to the whole batch's.
         gradient_clip: largest norm of a step's gradient, of each network, or None.
         warmup_steps, decay: of both learning rates; the decay spans the budget of the run.
+        schedules_g, schedules_d: what else changes of the optimisers with the images seen, by
+            name: ``lr`` (in place of the optimiser's own), ``beta1``, ``beta2``, ``momentum``, ...
         truncation: at sampling, latents longer than ``truncation * sqrt(z_dim)`` are shortened to
             it; None leaves them.
         channels, image_size: of the images.
@@ -74,21 +80,28 @@ class GAN(LatentGenerator):
         image_size: int,
         compile_generator: bool = False,
         compile_discriminator: bool = False,
+        augment_p: float | Schedule = 1.0,
+        schedules_g: Mapping[str, Schedule] | None = None,
+        schedules_d: Mapping[str, Schedule] | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
+        self.images_before = 0
         self.generator, self.discriminator = generator, discriminator
         self.loss, self.penalties = make_loss(loss), list(penalties)
         self.makers = (optimizer_g, optimizer_d)
-        self.n_critic, self.micro_batches = _positive(
-            n_critic=n_critic, micro_batches=micro_batches
-        )
+        for name, count in (("n_critic", n_critic), ("micro_batches", micro_batches)):
+            if count < 1:
+                raise ValueError(f"{name}={count}; expected at least 1")
+        self.n_critic, self.micro_batches = n_critic, micro_batches
         self.weight_clip, self.gradient_clip = weight_clip, gradient_clip
-        self.joint_batches = joint_batches
+        self.joint_batches, self.truncation = joint_batches, truncation
         parse_policy(augment)
-        self.augment, self.adaptive = augment, adaptive
+        check_probability(augment_p, adaptive)
+        check_classes(generator, discriminator)
+        self.augment, self.augment_p, self.adaptive = augment, augment_p, adaptive
+        self.schedules = (dict(schedules_g or {}), dict(schedules_d or {}))
         self.learning_rate_factor = self.learning_rate_lambda(warmup_steps, decay)
-        self.truncation = truncation
         self.image_shape = (channels, image_size, image_size)
         if compile_generator:
             self.generator.compile()
@@ -115,7 +128,16 @@ class GAN(LatentGenerator):
             make(network.named_parameters())
             for make, network in zip(self.makers, networks, strict=True)
         ]
-        return optimizers, [LambdaLR(o, self.learning_rate_factor) for o in optimizers]
+        with_schedules = zip(optimizers, self.schedules, strict=True)
+        return optimizers, [LambdaLR(o, self._rate(o, given)) for o, given in with_schedules]
+
+    def _rate(self, optimizer: Optimizer, schedules: Mapping[str, Schedule]) -> Any:
+        """Give the factor on the optimiser's own learning rate, the schedule's in its place."""
+        check_schedules(optimizer, schedules)
+        if "lr" not in schedules:
+            return self.learning_rate_factor
+        own, schedule = optimizer.param_groups[0]["lr"], schedules["lr"]
+        return lambda step: self.learning_rate_factor(step) * schedule(self.images_seen) / own
 
     @property
     def averaged_steps(self) -> int:
@@ -129,13 +151,11 @@ class GAN(LatentGenerator):
     # Training
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        if len(batch.images) % self.micro_batches:
-            raise ValueError(
-                f"a batch of {len(batch.images)} images does not divide into "
-                f"method.micro_batches={self.micro_batches}; choose a divisor"
-            )
         labels = batch.labels if self.num_classes else None
-        optimizer_g, optimizer_d = self.optimizers()  # type: ignore[misc,attr-defined]
+        optimizer_g, optimizer_d = optimizers = cast(Sequence[Any], self.optimizers())
+        self.images_before = self.images_seen - len(batch.images) * self.trainer.world_size
+        for optimizer, schedules in zip(optimizers, self.schedules, strict=True):
+            set_scheduled(optimizer, schedules, self.images_before)
         seen = self._discriminator_step(batch.images, labels, optimizer_d)
         if self.adaptive is not None and self.steps % 4 == 0:
             seen["augment_p"] = torch.tensor(self.adaptive.adjust(self._sum_over_ranks))
@@ -155,7 +175,7 @@ class GAN(LatentGenerator):
         seen: dict[str, Tensor] = {}
         with self.toggled_optimizer(optimizer):
             optimizer.zero_grad()
-            for real, fake, y in self._parts(images, fakes, labels):
+            for real, fake, y in split(self.micro_batches, images, fakes, labels):
                 loss, part = self._discriminator_loss(real, fake, y)
                 self.manual_backward(loss / self.micro_batches)
                 for name, value in part.items():
@@ -172,19 +192,12 @@ class GAN(LatentGenerator):
         on_real, on_fake = self._judge(real, fake, labels)
         if self.adaptive is not None:
             self.adaptive.observe(on_real, self.loss.boundary or 0.0)
-        loss = adversarial = self.loss.discriminator(on_real, on_fake)
-        boundary = on_fake.detach().mean() if self.loss.boundary is None else self.loss.boundary
-        seen = {
-            "loss": adversarial,
-            "d_real": on_real.mean(),
-            "d_fake": on_fake.mean(),
-            "accuracy_real": (on_real > boundary).float().mean(),
-            "accuracy_fake": (on_fake < boundary).float().mean(),
-        }
+        loss = self.loss.discriminator(on_real, on_fake)
+        seen = {"loss": loss, **self.loss.statistics(on_real, on_fake)}
         for penalty in self.penalties:
-            if penalty.due(self.steps - 1):
+            if penalty.due(self.steps - 1, self.images_before):
                 value = penalty.value(self.discriminator, real, fake, labels, labels)
-                loss = loss + penalty.weighted(value)
+                loss = loss + penalty.weighted(value, self.images_before)
                 seen[penalty.name] = value
         return loss, seen
 
@@ -193,7 +206,7 @@ class GAN(LatentGenerator):
         z, total = self._latents(len(images)), torch.zeros((), device=self.device)
         with self.toggled_optimizer(optimizer):
             optimizer.zero_grad()
-            for real, part, y in self._parts(images, z, labels):
+            for real, part, y in split(self.micro_batches, images, z, labels):
                 fake = self._augmented(self.generator(part, y))
                 if self.loss.needs_real:
                     on_real, on_fake = self._judge(self._augmented(real), fake, y)
@@ -219,7 +232,8 @@ class GAN(LatentGenerator):
         return torch.randn(n, self.z_dim, device=self.device)
 
     def _augmented(self, images: Tensor) -> Tensor:
-        p = 1.0 if self.adaptive is None else self.adaptive.p
+        chosen = self.augment_p if self.adaptive is None else self.adaptive.p
+        p = value_at(chosen, self.images_before)
         return diff_augment(images, self.augment, p) if self.augment and p > 0 else images
 
     def _logits(self, images: Tensor, labels: Tensor | None) -> Tensor:
@@ -234,12 +248,6 @@ class GAN(LatentGenerator):
         both = None if labels is None else torch.cat([labels, labels])
         on_real, on_fake = self._logits(torch.cat([real, fake]), both).chunk(2)
         return on_real, on_fake
-
-    def _parts(self, *tensors: Tensor | None) -> Iterator[tuple[Any, ...]]:
-        """Yield the micro-batches of tensors of one length; None stays None."""
-        k = self.micro_batches
-        chunks = [[None] * k if t is None else t.chunk(k) for t in tensors]
-        yield from zip(*chunks, strict=True)
 
     def _sum_over_ranks(self, totals: Tensor) -> Tensor:
         if self.trainer.world_size > 1:
@@ -270,10 +278,3 @@ class GAN(LatentGenerator):
         super().on_load_checkpoint(checkpoint)
         if self.adaptive is not None and "adaptive" in checkpoint:
             self.adaptive.load_state_dict(checkpoint["adaptive"])
-
-
-def _positive(**counts: int) -> Iterator[int]:
-    for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"{name}={count}; expected at least 1")
-        yield count

@@ -144,6 +144,16 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{name} is {value!r}; give one of {', '.join(choices)}")
 
 
+def check_classes(generator: nn.Module, discriminator: nn.Module) -> None:
+    """Refuse a G and a D that are conditional on different numbers of classes (ValueError)."""
+    ours, theirs = (int(getattr(n, "num_classes", 0)) for n in (generator, discriminator))
+    if ours != theirs and hasattr(discriminator, "num_classes"):
+        raise ValueError(
+            f"the generator is conditional on num_classes={ours}, the discriminator on {theirs}; "
+            "give both the same number, 0 for none"
+        )
+
+
 def check_labels(labels: Tensor | None, num_classes: int, n: int) -> None:
     """Refuse labels that a network of ``num_classes`` cannot use, or their absence.
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from callbacks.checkpoints import Checkpoints, read_checkpoint
 from callbacks.ema import EMA
+from functional.schedule import CosineSchedule, LinearSchedule, value_at
 from tests.callbacks.toy import Toy, same, weights
 from tests.lightning_modules.tiny import data, trainer
 
@@ -227,6 +228,51 @@ def test_a_method_that_names_no_modules_is_evaluated_with_its_own_weights(tmp_pa
     trainer(tmp_path, [EMA(0.9), recorder], steps=3).fit(module, data())
     assert module.evaluation_weights is None
     assert same(recorder.at("on_validation_end")[0], recorder.at("on_train_batch_end")[2])
+
+
+@pytest.mark.parametrize("half_life", [30, CosineSchedule(0.0, 40.0, 48)])
+def test_a_half_life_in_images_is_the_closed_form_of_its_name(
+    tmp_path: Path, half_life: float | CosineSchedule
+) -> None:
+    """The images before an update choose its half-life h; 2 ** (-8 / h) of the average stays."""
+    ema, recorder, module = EMA(None, half_life), Recorder(), Toy()
+    wanted = {name: weights(module)[name].double() for name in PARAMETERS}
+    trainer(tmp_path, [ema, recorder], steps=9).fit(module, data())
+    for n, raw in enumerate(recorder.at("on_train_batch_end")):
+        h = value_at(half_life, 8 * n)
+        kept = 2 ** (-8 / h) if h else 0.0
+        for name in PARAMETERS:
+            wanted[name] = kept * wanted[name] + (1 - kept) * raw[name].double()
+    for name in PARAMETERS:
+        torch.testing.assert_close(ema.average[name].double(), wanted[name], rtol=1e-5, atol=1e-7)
+
+
+def test_a_resumed_run_goes_on_with_its_half_life(tmp_path: Path) -> None:
+    half_life = LinearSchedule(0.0, 100.0, 80)
+    whole, cut, resumed = (EMA(None, half_life) for _ in range(3))
+    trainer(tmp_path / "whole", [whole], steps=7).fit(Toy(), data())
+    last = Checkpoints(None, every_minutes=60)
+    trainer(tmp_path / "cut", [cut, last], steps=4).fit(Toy(), data())
+    trainer(tmp_path / "cut", [resumed], steps=7).fit(
+        Toy(), data(), ckpt_path=tmp_path / "cut" / "checkpoints" / "last.ckpt", weights_only=True
+    )
+    assert same(dict(resumed.average), dict(whole.average))
+
+
+@pytest.mark.parametrize(
+    ("decay", "half_life", "words"),
+    [
+        (None, None, "decay=None and half_life=None"),
+        (0.9, 5.0, "decay=0.9 and half_life=5.0"),
+        (None, -1.0, "half_life must be 0 or more, got -1.0"),
+        (None, LinearSchedule(5.0, -2.0, 9), "got -2.0"),
+    ],
+)
+def test_an_average_takes_a_decay_or_a_half_life(
+    decay: float | None, half_life: Any, words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        EMA(decay, half_life)
 
 
 @pytest.mark.parametrize("decay", [1.0, -0.1, 2.0])

@@ -14,6 +14,7 @@ from functional.gan_regularizers import (
     r2,
     refuse_compiled,
 )
+from functional.schedule import CosineSchedule
 
 SHAPE = (5, 2, 3, 3)
 
@@ -200,6 +201,22 @@ def test_lazy_penalties_have_the_mean_of_every_step(interval: int) -> None:
     torch.testing.assert_close(mean_gradient(lazy), 0.3 * d[1].weight)
 
 
+def test_a_scheduled_weight_is_that_of_the_images_seen_before_the_step() -> None:
+    """R3GAN's gamma, 0.05 to 0.005; the gradient of gamma r1 at D = <w, x> is gamma w."""
+    d, gamma = linear_d(2.0), CosineSchedule(0.05, 0.005, 20_000_000)
+    for images_seen, wanted in ((0, 0.05), (10_000_000, 0.0275), (20_000_000, 0.005)):
+        penalty = Penalty("r1", gamma, 4)
+        assert penalty.due(8, images_seen) and not penalty.due(9, images_seen)
+        loss = penalty.weighted(penalty.value(d, images(0), images(1)), images_seen)
+        (gradient,) = torch.autograd.grad(loss, d[1].weight)
+        torch.testing.assert_close(gradient, 4 * wanted * d[1].weight)
+
+
+def test_a_weight_that_falls_to_0_is_due_no_more() -> None:
+    penalty = Penalty("r1", CosineSchedule(1.0, 0.0, 100), 1)
+    assert penalty.due(3, 99) and not penalty.due(3, 100)
+
+
 def test_a_weight_of_0_is_never_due() -> None:
     assert not any(Penalty("r1", 0.0, 1).due(step) for step in range(4))
 
@@ -211,10 +228,11 @@ def test_a_weight_of_0_is_never_due() -> None:
         (("r1", -1.0, 1), "0 or more, got -1.0"),
         (("r1", float("nan"), 1), "0 or more, got nan"),
         (("r1", 1.0, 0), "interval >= 1 steps, got 0"),
+        (("r2", CosineSchedule(1.0, -0.1, 9), 1), "of r2 must be 0 or more, got -0.1"),
     ],
 )
 def test_penalties_that_make_no_sense_are_refused(
-    arguments: tuple[str, float, int], message: str
+    arguments: tuple[str, float | CosineSchedule, int], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
         Penalty(*arguments)
