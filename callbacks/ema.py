@@ -54,6 +54,7 @@ class EMA(Callback):
         assert isinstance(pl_module, ImageModule)
         if pl_module.ema_modules:
             pl_module.evaluation_weights = lambda: self.average_parameters(pl_module)
+            pl_module.training_weights = lambda: self.raw_parameters(pl_module)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         current = tracked_tensors(pl_module)
@@ -114,6 +115,21 @@ class EMA(Callback):
         finally:
             _copy(self._raw, current)
             self._raw = None
+
+    @contextmanager
+    def raw_parameters(self, module: LightningModule) -> Iterator[None]:
+        """Hold the raw weights in ``module`` for a while within :meth:`average_parameters`."""
+        if self._raw is None:
+            yield
+            return
+        current = tracked_tensors(module)
+        # Not the average itself: its buffers may have come from another process.
+        held = {name: tensor.detach().clone() for name, tensor in current.items()}
+        try:
+            _copy(self._raw, current)
+            yield
+        finally:
+            _copy(held, current)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
