@@ -14,6 +14,7 @@ from networks.blocks import (
     ProjectionHead,
     check_images,
     check_labels,
+    check_latent,
     halvings,
     latent_with_labels,
 )
@@ -108,6 +109,29 @@ class Basis(nn.Module):
         return cast(Tensor, scaled).permute(0, 3, 1, 2)
 
 
+class ClassHead(nn.Module):
+    """Logits ``<linear map of phi, vector of the class>``: no class, no logit."""
+
+    def __init__(self, features: int, class_dim: int, num_classes: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(features, class_dim, bias=False)
+        self.embedding = cast(nn.Embedding, class_vectors(num_classes, class_dim))
+
+    def forward(self, h: Tensor, phi: Tensor, labels: Tensor) -> Tensor:
+        """Give float32 logits ``(N,)``, computed in float32 also under autocast."""
+        with torch.autocast(h.device.type, enabled=False):
+            return cast(Tensor, (self.linear(h.float()) * self.embedding(labels)).sum(dim=1))
+
+
+def class_vectors(num_classes: int, class_dim: int) -> nn.Embedding | None:
+    """Give a learnt vector for each class, He-normal as a linear map of one-hot labels; or None."""
+    if not (num_classes and class_dim):
+        return None
+    vectors = nn.Embedding(num_classes, class_dim)
+    nn.init.normal_(vectors.weight, std=num_classes**-0.5)
+    return vectors
+
+
 class Generator(nn.Module):
     """R3GAN's generator: latents ``(N, z_dim)`` to images.
 
@@ -115,10 +139,12 @@ class Generator(nn.Module):
         z_dim: length of a latent.
         channels, image_size: of the images; the size is 4 to 7 times a power of two.
         widths: channels at each size, from the smallest (32 pixels have four: 4, 8, 16, 32).
-        num_classes: 0 is unconditional; else one-hot labels join z.
+        num_classes: 0 is unconditional; else labels join z.
         blocks: residual blocks at each size.
         expansion, group_size: see :class:`Block`.
         tanh: whether tanh bounds the images; False leaves them unbounded, as published.
+        class_dim: length of the learnt vector by which a class joins z (the authors': z_dim), or 0
+            for one-hot labels.
     """
 
     def __init__(
@@ -132,11 +158,13 @@ class Generator(nn.Module):
         expansion: int = 2,
         group_size: int = 16,
         tanh: bool = True,
+        class_dim: int = 0,
     ) -> None:
         super().__init__()
         base = _check(image_size, widths, blocks)
         self.z_dim, self.num_classes, self.tanh = z_dim, num_classes, tanh
-        self.basis = Basis(z_dim + num_classes, widths[0], base)
+        self.embedding = class_vectors(num_classes, class_dim)
+        self.basis = Basis(z_dim + (class_dim if self.embedding else num_classes), widths[0], base)
         layers: list[nn.Module] = []
         for index, width in enumerate(widths):
             if index:
@@ -155,7 +183,12 @@ class Generator(nn.Module):
         Raises:
             ValueError: where ``z`` or ``labels`` do not fit the network.
         """
-        inputs = latent_with_labels(z, labels, self.z_dim, self.num_classes)
+        if self.embedding is None:
+            inputs = latent_with_labels(z, labels, self.z_dim, self.num_classes)
+        else:
+            check_latent(z, self.z_dim)
+            check_labels(labels, self.num_classes, len(z))
+            inputs = torch.cat([z, self.embedding(labels).to(z.dtype)], dim=1)
         images = cast(Tensor, self.head(self.layers(self.basis(inputs)))).float()
         return torch.tanh(images) if self.tanh else images
 
@@ -164,7 +197,8 @@ class Discriminator(nn.Module):
     """R3GAN's discriminator: the generator's stages in reverse order, images to logits.
 
     The last maps are weighted by one learnt filter per channel over all positions and summed: these
-    are the features, of which the logit is linear. With classes it is a projection discriminator.
+    are the features, of which the logit is linear. With classes it is a projection discriminator;
+    with ``class_dim`` the inner product of a linear map of the features and the class's vector.
     There is no spectral norm: the last convolution of each block starts at zero.
 
     Args:
@@ -173,6 +207,7 @@ class Discriminator(nn.Module):
         num_classes: 0 is unconditional.
         blocks: residual blocks at each size.
         expansion, group_size: see :class:`Block`.
+        class_dim: length of the learnt vector of a class, or 0 for that of the features.
     """
 
     def __init__(
@@ -184,6 +219,7 @@ class Discriminator(nn.Module):
         blocks: int = 2,
         expansion: int = 2,
         group_size: int = 16,
+        class_dim: int = 0,
     ) -> None:
         super().__init__()
         base = _check(image_size, widths, blocks)
@@ -201,7 +237,11 @@ class Discriminator(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.pool = nn.Conv2d(widths[0], widths[0], base, groups=widths[0], bias=False)
         he_normal(self.pool)
-        self.head = ProjectionHead(widths[0], widths[0], num_classes)
+        self.head: ProjectionHead | ClassHead
+        if num_classes and class_dim:
+            self.head = ClassHead(widths[0], class_dim, num_classes)
+        else:
+            self.head = ProjectionHead(widths[0], widths[0], num_classes)
         he_normal(self.head.linear)
         self.to(memory_format=torch.channels_last)
 

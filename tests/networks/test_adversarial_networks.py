@@ -8,35 +8,43 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from networks import dcgan, gan_mlp, r3gan, resnet_gan
+from networks import dcgan, gan_mlp, infogan, r3gan, resnet_gan
 
 N, Z, CLASSES = 3, 8, 5
-FAMILIES = ["dcgan", "dcgan_other_conditioning", "resnet_gan", "gan_mlp", "r3gan"]
+FAMILIES = [
+    "dcgan", "dcgan_other_conditioning", "resnet_gan", "gan_mlp", "infogan",
+    "r3gan", "r3gan_embedded_classes",
+]  # fmt: skip
+PACKAGES: dict[str, Any] = {
+    "dcgan": dcgan, "resnet_gan": resnet_gan, "gan_mlp": gan_mlp, "infogan": infogan,
+}  # fmt: skip
 SIZES = [(28, 1), (28, 3), (32, 1), (32, 3), (64, 1), (64, 3)]
 
 
 def generator(family: str, channels: int = 1, size: int = 28, classes: int = 0) -> Any:
     torch.manual_seed(0)
-    if family == "r3gan":
+    if family.startswith("r3gan"):
         widths = [16] * (3 if size == 28 else 4 if size == 32 else 5)
-        return r3gan.Generator(Z, channels, size, widths, classes, blocks=1)
+        class_dim = 6 if family == "r3gan_embedded_classes" else 0
+        return r3gan.Generator(Z, channels, size, widths, classes, 1, class_dim=class_dim)
     if family == "dcgan_other_conditioning":
         return dcgan.Generator(Z, channels, size, 4, classes, conditioning="batch_norm")
-    package = {"dcgan": dcgan, "resnet_gan": resnet_gan, "gan_mlp": gan_mlp}[family]
-    return package.Generator(Z, channels, size, 4, classes)  # type: ignore[attr-defined]
+    return PACKAGES[family].Generator(Z, channels, size, 4, classes)
 
 
 def discriminator(family: str, channels: int = 1, size: int = 28, classes: int = 0) -> Any:
     torch.manual_seed(0)
-    if family == "r3gan":
+    if family.startswith("r3gan"):
         widths = [16] * (3 if size == 28 else 4 if size == 32 else 5)
-        return r3gan.Discriminator(channels, size, widths, classes, blocks=1)
+        class_dim = 6 if family == "r3gan_embedded_classes" else 0
+        return r3gan.Discriminator(channels, size, widths, classes, 1, class_dim=class_dim)
     if family == "dcgan_other_conditioning":
         return dcgan.Discriminator(
             channels, size, 4, classes, norm="none", spectral_norm=True, conditioning="concat"
         )
-    package = {"dcgan": dcgan, "resnet_gan": resnet_gan, "gan_mlp": gan_mlp}[family]
-    return package.Discriminator(channels, size, 4, classes)  # type: ignore[attr-defined]
+    if family == "infogan":
+        return infogan.Discriminator(channels, size, 4, classes, norm="none")
+    return PACKAGES[family].Discriminator(channels, size, 4, classes)
 
 
 def images(channels: int = 1, size: int = 28) -> Tensor:
@@ -156,6 +164,7 @@ def test_sizes_that_do_not_halve_to_a_small_map_are_refused_before_training() ->
         lambda: dcgan.Discriminator(1, 30, 4),
         lambda: resnet_gan.Generator(Z, 1, 30, 4),
         lambda: r3gan.Generator(Z, 1, 30, [16, 16]),
+        lambda: infogan.Generator(Z, 1, 30, 4),
     ):
         with pytest.raises(ValueError, match="image_size 30"):
             build()

@@ -91,6 +91,31 @@ def test_features_weigh_each_last_map_by_a_filter_of_its_own() -> None:
     torch.testing.assert_close(network.features(images), expected)
 
 
+def test_classes_enter_by_learnt_vectors_of_their_own_length() -> None:
+    torch.manual_seed(0)
+    labels, z = torch.tensor([2, 0]), torch.randn(2, 6)
+    g = Generator(6, 1, 28, [16] * 3, num_classes=3, class_dim=5)
+    assert g.embedding is not None and g.embedding.weight.shape == (3, 5)
+    joined = torch.cat([z, g.embedding.weight[labels]], dim=1)
+    torch.testing.assert_close(g(z, labels), torch.tanh(g.head(g.layers(g.basis(joined)))))
+    d, images = Discriminator(1, 28, [16] * 3, num_classes=3, class_dim=5), torch.rand(2, 1, 28, 28)
+    vectors = d.features(images) @ d.head.linear.weight.T
+    expected = torch.einsum("nd,nd->n", vectors, d.head.embedding.weight[labels])
+    torch.testing.assert_close(d(images, labels), expected)
+
+
+def test_the_networks_for_cifar_10_have_the_parameters_of_their_layers() -> None:
+    """Four sizes of width 768, two blocks each, 96 groups of 16; classes as vectors of 64."""
+    block = 768 * 1536 + 1536 + 1536 * 16 * 9 + 1536 + 1536 * 768
+    with torch.device("meta"):
+        g = Generator(64, 3, 32, [768] * 4, 10, tanh=False, class_dim=64)
+        d = Discriminator(3, 32, [768] * 4, 10, class_dim=64)
+    of_g = 16 * 768 + 128 * 768 + 10 * 64 + 8 * block + 768 * 3 + 3
+    of_d = 3 * 768 + 768 + 8 * block + 16 * 768 + 768 * 64 + 10 * 64
+    assert sum(p.numel() for p in g.parameters()) == of_g == 20_781_955
+    assert sum(p.numel() for p in d.parameters()) == of_d == 20_733_568
+
+
 def test_images_are_bounded_only_with_tanh() -> None:
     z = 1000 * torch.randn(4, 8)
     assert Generator(8, 1, 28, [16] * 3)(z).abs().max() <= 1
