@@ -1,4 +1,4 @@
-"""A process of a gloo job that trains many tiny GANs: ``python gan_gloo_worker.py RANK FOLDER``."""
+"""One of the processes that train tiny GANs: ``python -m tests.gan_gloo_worker RANK FOLDER``."""
 
 from __future__ import annotations
 

@@ -23,12 +23,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def ranks(place: Path) -> list[dict[str, Any]]:
     """What each of two processes saw, by case."""
-    paths = {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, worker.__file__]
+    # As a module: a script would find tests/callbacks before callbacks.
+    command = [sys.executable, "-m", worker.__name__]
     jobs = [
         subprocess.Popen(
             [*command, str(rank), str(place)],
-            cwd=place, env=environment(**paths), stdout=subprocess.DEVNULL,
+            cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL,
         )
         for rank in range(worker.WORLD_SIZE)
     ]  # fmt: skip
