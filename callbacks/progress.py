@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from typing import Any
@@ -27,7 +28,9 @@ class Progress(ProgressBar):
         self.seconds = seconds
         self._enabled = True
         self._bar: tqdm[Any] | None = None
-        self._start, self._start_progress, self._line_at = 0.0, 0.0, 0.0
+        self._start, self._start_progress = 0.0, 0.0
+        # Not 0: clocks start where they like, such as at the start of the machine.
+        self._line_at = -math.inf
         self._paused = 0.0
         self._pause_from = 0.0
 

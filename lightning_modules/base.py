@@ -86,13 +86,20 @@ class ImageModule(LightningModule):
 
     @staticmethod
     def count_flops(network: nn.Module, image_shape: tuple[int, ...], *inputs: Tensor) -> int:
-        """Count the operations of ``network``, compiled or not, on one image and ``inputs``."""
+        """Count the operations of ``network``, compiled or not, on one image and ``inputs``.
+
+        In evaluation mode, so that batch norm takes one image, and takes no notice of it.
+        """
         parameter = next(network.parameters())
         image = torch.zeros(1, *image_shape, device=parameter.device)
         # Compiled code hides its operations, and one image would be a shape more to compile for.
         eager = torch.compiler.set_stance("force_eager")
+        modes = [(module, module.training) for module in network.modules()]
+        network.eval()
         with eager, torch.no_grad(), FlopCounterMode(display=False) as counter:
             network(image, *(extra.to(parameter.device) for extra in inputs))
+        for module, training in modes:
+            module.training = training
         return int(counter.get_total_flops())
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -108,6 +115,10 @@ class ImageModule(LightningModule):
         self.images_seen += batch.images.shape[0] * self.trainer.world_size
         self.steps += 1
         torch.manual_seed(derive_seed(self.run_seed, self.steps, self.global_rank))
+        # Lightning repeats in a row what earlier batches of the epoch logged, of which a run that
+        # was resumed among them knows nothing.
+        for result in (getattr(self.trainer, "_results", None) or {}).values():
+            result.has_reset = True
 
     @property
     def run_seed(self) -> int:

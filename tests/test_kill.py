@@ -5,14 +5,12 @@ from __future__ import annotations
 import random
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 
 from callbacks.checkpoints import read_checkpoint
-from callbacks.run_record import read_rows
-from tests.command import TINY, run, start
+from tests.command import TINY, run
+from tests.killing import assert_equal, kill_when, seen, writing
 
 STEPS = 60
 SETTINGS = [
@@ -23,25 +21,6 @@ SETTINGS = [
     "paths.cache=cache",
     "name=run",
 ]
-OTHER_FILE_SYSTEM = "/dev/shm" if Path("/dev/shm").is_dir() else "/tmp"
-# What the clock decides, or a process is: everything else must agree to the bit.
-OF_THE_CLOCK = ("time", "throughput/images_per_second")
-
-
-def rows(folder: Path) -> list[dict[str, Any]]:
-    return [
-        {k: v for k, v in row.items() if k not in OF_THE_CLOCK}
-        for row in read_rows(folder / "metrics.jsonl")
-    ]
-
-
-def tensors(folder: Path) -> dict[str, torch.Tensor]:
-    content = read_checkpoint(folder / "checkpoints" / "last.ckpt")
-    found = {f"model {k}": v for k, v in content["state_dict"].items()}
-    found |= {f"ema {k}": v for k, v in content["ema"]["weights"].items()}
-    for index, state in content["optimizer_states"][0]["state"].items():
-        found |= {f"optimiser {index} {k}": v for k, v in state.items()}
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -49,36 +28,6 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("whole")
     run("train.py", *SETTINGS, cwd=place)
     return place / "run"
-
-
-def assert_equal(folder: Path, whole: Path) -> None:
-    one, other = tensors(folder), tensors(whole)
-    assert one.keys() == other.keys()
-    different = [name for name in one if not torch.equal(one[name], other[name])]
-    assert not different
-    assert rows(folder) == rows(whole)
-
-
-def kill_when(place: Path, arguments: list[str], moment: Any) -> bool:
-    """Start training and kill -9 it when ``moment()`` holds; tell whether it was still alive."""
-    process = start("train.py", *arguments, cwd=place, TMPDIR=OTHER_FILE_SYSTEM)
-    deadline = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline:
-        if moment():
-            process.kill()
-            break
-        time.sleep(0.0005)
-    process.communicate()
-    return process.returncode == -9
-
-
-def seen(place: Path, steps: int) -> bool:
-    path = place / "run" / "metrics.jsonl"
-    return path.exists() and path.read_bytes().count(b"\n") >= steps
-
-
-def writing(place: Path) -> bool:
-    return any((place / "run" / "checkpoints").glob(".*.partial"))
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.slow)])

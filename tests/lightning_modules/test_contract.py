@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from callbacks.ema import EMA
+from callbacks.run_record import read_rows
 from datamodules.base import Batch
 from lightning_modules.base import CAPABILITIES, ImageModule
 from lightning_modules.classifier import Classifier
 from lightning_modules.ddpm import DDPM
+from tests.callbacks.toy import Toy, same, weights
 from tests.lightning_modules.tiny import data, ddpm, trainer
 
 
@@ -51,6 +53,28 @@ def test_capabilities_are_methods_that_the_class_overrides(method: type[ImageMod
         overridden = getattr(method, name) is not getattr(ImageModule, name)
         assert overridden == (name in method.capabilities)
     assert hasattr(method, "chain") == ("chain" in method.capabilities)
+
+
+def test_a_row_holds_only_what_its_own_batch_logged(tmp_path: Path) -> None:
+    class Sparse(Toy):
+        def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+            if self.steps % 2 == 0:
+                self.log("train/rare", float(self.steps))
+            return super().training_step(batch, batch_idx)
+
+    trainer(tmp_path, [], steps=4, val_check_interval=100).fit(Sparse(), data())
+    rows = read_rows(tmp_path / "metrics.jsonl")
+    found = [row.get("train/rare") for row in rows if "train/loss" in row]
+    assert found == [None, 2.0, None, 4.0]
+
+
+def test_counting_operations_leaves_a_network_as_it_was() -> None:
+    network = Toy().train().network
+    network[2].eval()
+    before = weights(network)
+    assert ImageModule.count_flops(network, (1, 8, 8)) > 0
+    assert same(weights(network), before)
+    assert [part.training for part in network] == [True, True, False]
 
 
 def test_images_of_all_processes_are_counted() -> None:
