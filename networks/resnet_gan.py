@@ -136,7 +136,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """SNGAN's discriminator: images to logits, by sum pooling and, with classes, projection.
+    """SNGAN's discriminator: images to logits, by pooling and, with classes, projection.
 
     At the paper's settings for CIFAR-10 (width 128, four blocks, two of which halve) it has
     1,053,825 parameters.
@@ -148,6 +148,7 @@ class Discriminator(nn.Module):
         spectral_norm: whether all weights are spectrally normalised, as in the paper.
         multipliers: of ``width``, one for each block.
         halved_blocks: how many of them, the first ones, halve the maps.
+        pooling: of the last maps over positions: ``sum`` as in the paper, or ``mean`` (WGAN-GP).
     """
 
     def __init__(
@@ -159,8 +160,11 @@ class Discriminator(nn.Module):
         spectral_norm: bool = True,
         multipliers: Sequence[int] = (1, 1, 1, 1),
         halved_blocks: int = 2,
+        pooling: str = "sum",
     ) -> None:
         super().__init__()
+        check_choice("pooling", pooling, ("sum", "mean"))
+        self.pooling = pooling
         if not 1 <= halved_blocks <= len(multipliers) or image_size % 2**halved_blocks:
             raise ValueError(
                 f"halved_blocks is {halved_blocks}, for {image_size} pixels and "
@@ -191,7 +195,8 @@ class Discriminator(nn.Module):
         return cast(Tensor, self.head(phi, phi, labels))
 
     def features(self, images: Tensor) -> Tensor:
-        """Give ``(N, D)`` float32: the sum over positions of the last maps, after their ReLU."""
+        """Give ``(N, D)`` float32: the last maps, after their ReLU, pooled over positions."""
         check_images(images, self.channels, self.image_size)
         h = self.blocks(images.contiguous(memory_format=torch.channels_last))
-        return F.relu(h).sum(dim=(2, 3), dtype=torch.float32)
+        pool = torch.sum if self.pooling == "sum" else torch.mean
+        return pool(F.relu(h), dim=(2, 3), dtype=torch.float32)

@@ -70,6 +70,16 @@ def test_logits_are_linear_in_the_sum_over_positions_plus_the_class_product() ->
     torch.testing.assert_close(network(images, labels), logits)
 
 
+def test_features_are_the_mean_over_positions_on_request() -> None:
+    images, features = torch.rand(2, 3, 32, 32), {}
+    for pooling in ("sum", "mean"):
+        torch.manual_seed(0)
+        features[pooling] = Discriminator(3, 32, 8, pooling=pooling).eval().features(images)
+    torch.testing.assert_close(features["mean"], features["sum"] / 64)
+    with pytest.raises(ValueError, match="pooling is 'max'; give one of sum, mean"):
+        Discriminator(3, 32, 8, pooling="max")
+
+
 def test_the_networks_for_64_pixels_narrow_and_widen_as_told() -> None:
     generator = Generator(8, 3, 64, 2, multipliers=[16, 8, 4, 2, 1])
     assert [block.conv2.out_channels for block in generator.blocks] == [16, 8, 4, 2]
