@@ -1,0 +1,81 @@
+"""Weights in the layout that the authors of He et al. (2022) released, brought into a MaskedViT."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from networks.masked_vit import MaskedViT
+
+DECODER = ("decoder_", "mask_token")
+
+
+def load_official(network: MaskedViT, checkpoint: Mapping[str, Any]) -> str:
+    """Load released weights, every tensor accounted for; give "encoder" or "encoder and decoder".
+
+    The encoder alone is also the layout of timm. Its decoder then stays as it is.
+
+    Args:
+        network: as wide and deep as the weights.
+        checkpoint: names to tensors, or a dict that has them under ``model``.
+
+    Raises:
+        ValueError: naming the tensors that are missing, left over or of another shape.
+    """
+    state = checkpoint.get("model", checkpoint)
+    whole = any(name.startswith(DECODER) for name in state)
+    converted = {_our_name(name): tensor for name, tensor in state.items()}
+    for name in ("decoder.pred.weight", "decoder.pred.bias"):
+        if name in converted:
+            converted[name] = _channels_first(converted[name], network)
+    parts = ("",) if whole else ("encoder.",)
+    wanted = {k: v for k, v in network.state_dict().items() if k.startswith(parts)}
+    _check(wanted, converted, network)
+    network.load_state_dict(converted, strict=whole)
+    return "encoder and decoder" if whole else "encoder"
+
+
+def _our_name(name: str) -> str:
+    if name == "mask_token":
+        return "decoder.mask_token"
+    if name.startswith("decoder_"):
+        return "decoder." + name.removeprefix("decoder_")
+    return "encoder." + name
+
+
+def _channels_first(rows: Tensor, network: MaskedViT) -> Tensor:
+    """Reorder the outputs of the last layer: their patches have the channels last, ours first."""
+    height, width = network.patch
+    if len(rows) != height * width * network.channels:
+        return rows  # of another shape, which the check will name
+    cut = rows.view(height, width, network.channels, *rows.shape[1:])
+    return cut.movedim(2, 0).flatten(0, 2)
+
+
+def _check(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], network: MaskedViT) -> None:
+    shapes = [
+        f"{name} {tuple(found[name].shape)} for {tuple(tensor.shape)}"
+        for name, tensor in wanted.items()
+        if name in found and found[name].shape != tensor.shape
+    ]
+    problems = {
+        "missing": sorted(wanted.keys() - found.keys()),
+        "left over": sorted(found.keys() - wanted.keys()),
+        "of another shape": shapes,
+    }
+    told = [f"{what}: {_some(names)}" for what, names in problems.items() if names]
+    if told:
+        raise ValueError(
+            f"the weights do not fit {network.model} on {network.channels} x "
+            f"{network.image_size[0]} x {network.image_size[1]} in patches of "
+            f"{network.patch[0]} x {network.patch[1]}; {'; '.join(told)}. "
+            "Set the network's model, sizes and decoder to those of the checkpoint"
+        )
+
+
+def _some(names: Iterable[str], most: int = 6) -> str:
+    listed = list(names)
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more
