@@ -2,8 +2,8 @@
 
 ``python benchmarks/train_step.py [--blocks 12] [--steps 20] [key=value ...]``
 
-Both train the same network on the same batches in the same precision with the same optimiser, clip
-and average of weights. A block of steps through Lightning (loader, hooks, callbacks, logging) is
+Both train the same network on the same data in the same precision with the same optimiser, clip and
+average of weights. A block of steps through Lightning (loader, hooks, callbacks, logging) is
 followed by a block of the bare loop, and so on; the ratio of neighbouring blocks is taken, so that
 a machine that slows down slows both. Prints the median ratio; below 1.03 is the aim.
 """
@@ -11,7 +11,6 @@ a machine that slows down slows both. Prints the median ratio; below 1.03 is the
 from __future__ import annotations
 
 import argparse
-import copy
 import statistics
 import sys
 import tempfile
@@ -19,7 +18,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
 from hydra import compose, initialize_config_dir
 from lightning.pytorch.callbacks import Callback
 
@@ -27,41 +25,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import experiment  # noqa: E402
+from benchmarks.bare_loop import BareLoop, bare_loop, synchronize  # noqa: E402
 from config import register  # noqa: E402
-from functional.images import to_float  # noqa: E402
-
-
-class BareLoop:
-    """The shortest loop that trains the same thing."""
-
-    def __init__(self, module: Any, data: Any, clip: float | None, decay: float) -> None:
-        self.module = copy.deepcopy(module)
-        self.module.log = lambda *_, **__: None
-        configured = self.module.configure_optimizers()
-        self.optimizer, self.schedule = configured["optimizer"], configured["lr_scheduler"]
-        self.pixels = torch.cat(list(data.uint8_batches("train", 4096))).to(module.device)
-        self.batch_type, self.size = type(next(iter(data.train_dataloader()))), data.batch_size
-        self.clip, self.decay = clip, decay
-        self.parameters = list(self.module.parameters())
-        self.average = [p.detach().clone() for p in self.parameters]
-
-    def run(self, steps: int) -> float:
-        """Train ``steps`` steps; give their seconds."""
-        start = time.perf_counter()
-        for _ in range(steps):
-            chosen = torch.randint(len(self.pixels), (self.size,))
-            batch = self.batch_type(to_float(self.pixels[chosen]), chosen, chosen)
-            with self.module.autocast():
-                loss = self.module.training_step(batch, 0)
-            self.optimizer.zero_grad()
-            loss.backward()
-            if self.clip:
-                torch.nn.utils.clip_grad_norm_(self.parameters, self.clip)
-            self.optimizer.step()
-            self.schedule["scheduler"].step()
-            torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], self.decay)
-        synchronize()
-        return time.perf_counter() - start
 
 
 class Interleave(Callback):
@@ -80,7 +45,7 @@ class Interleave(Callback):
         synchronize()
         took = time.perf_counter() - self._mark
         if self._bare is None:
-            self._bare = BareLoop(pl_module, trainer.datamodule, self.clip, 0.002)
+            self._bare = bare_loop(pl_module, trainer.datamodule, self.clip, 0.002)
             self._bare.run(3)
         else:
             self.trainer_seconds.append(took)
@@ -94,12 +59,6 @@ class Interleave(Callback):
     def ratios(self) -> list[float]:
         """Trainer over bare loop, block by block."""
         return [t / b for t, b in zip(self.trainer_seconds, self.bare_seconds, strict=True)]
-
-
-def synchronize() -> None:
-    """Wait for the GPU, where there is one."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 def measure(overrides: list[str], steps: int, blocks: int) -> Interleave:
