@@ -20,6 +20,7 @@ from callbacks.run_record import MetricsFile
 from config import ConfigError, nearest
 from datamodules.base import ImageDataModule
 from datamodules.order import batch_size_per_process
+from functional.hardware import cpu_computes_in_bf16
 from lightning_modules.base import ImageModule
 from schema_check import check_tree
 
@@ -129,12 +130,6 @@ def precision(cfg: dict[str, Any]) -> str:
         return named
     fast = torch.cuda.is_bf16_supported() if on_gpu else cpu_computes_in_bf16()
     return "bf16-mixed" if fast else "32-true"
-
-
-def cpu_computes_in_bf16() -> bool:
-    """Tell whether this CPU has bf16 instructions; emulated bf16 is slower than float32."""
-    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
 
 
 def build_module(cfg: dict[str, Any]) -> ImageModule:
