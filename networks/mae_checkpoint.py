@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
+from timm.models import load_state_dict
 from torch import Tensor
 
 from networks.masked_vit import MaskedViT
 
 DECODER = ("decoder_", "mask_token")
+
+
+def load_weights(network: MaskedViT, path: Path) -> str:
+    """Load a file in the layout of :func:`load_official`, ``.safetensors`` or PyTorch's.
+
+    Nothing in it is run.
+
+    Raises:
+        FileNotFoundError: where there is none.
+        ValueError: where it cannot be read as tensors, or they do not fit.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights at {path}")
+    try:
+        state = load_state_dict(str(path), weights_only=True)
+    except Exception as error:  # safetensors, pickle and zip files share no base class
+        raise ValueError(f"{path} cannot be read as weights: {error}") from error
+    return load_official(network, state)
 
 
 def load_official(network: MaskedViT, checkpoint: Mapping[str, Any]) -> str:

@@ -241,6 +241,15 @@ class MaskedViT(nn.Module):
         """
         return encoder_state(self.encoder, global_pool)
 
+    def recipe(self, global_pool: str = "token") -> dict[str, Any]:
+        """Give how timm makes the encoder and how its images are normalised, as plain values."""
+        return {
+            "model": self.model,
+            "arguments": {**self.timm_arguments, "global_pool": global_pool},
+            "mean": ((self.shift + 1) / 2).flatten().tolist(),
+            "std": (self.scale / 2).flatten().tolist(),
+        }
+
     def _choose_attention(self, images: Tensor) -> None:
         """Plain products for bf16 on a CPU, where the fused kernel's backward pass is slower."""
         fused = images.device.type != "cpu" or not torch.is_autocast_enabled("cpu")

@@ -1,0 +1,250 @@
+"""Masked autoencoders (He et al. 2022): hide most patches, encode the rest, predict the hidden."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from datamodules.base import Batch
+from functional.masked_pictures import attention_rows, comparison
+from functional.masking import MASKS, BatchNoise, MaskOperator, Noise, draw_mask, keep_count
+from functional.patches import (
+    hidden_patches,
+    patch_statistics,
+    patches_of_pixels,
+    pixels_of_patches,
+    psnr,
+    reconstruction_loss,
+    visible_patches,
+)
+from functional.seeding import ImageNoise, image_seeds
+from functional.weight_decay import exempt_from_decay
+from lightning_modules.base import ImageModule
+from networks.mae_checkpoint import load_weights
+from networks.masked_vit import MaskedViT
+
+PREVIEW_SEED, EVALUATION_SEED = 1, 0
+PREVIEW_RATIOS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.9, 0.95)
+
+
+class MAE(ImageModule):
+    """A masked autoencoder; writes its encoder as ``encoder.safetensors`` to the run folder.
+
+    Args:
+        network: encoder and decoder.
+        optimizer: makes the optimiser from named parameters; its learning rate is for
+            ``base_batch`` images. Biases, norms, tokens and positions do not decay.
+        mask: a name of ``functional.masking.MASKS``.
+        mask_ratio: share of the patches that is hidden, in [0, 1).
+        repeats: masks drawn for each image of a batch (repeated sampling, Hoffer et al. 2020).
+        normalised_targets: predict each patch normalised by its own mean and variance. Such a
+            model cannot restore: the statistics of a hidden patch are not known.
+        loss_on_all: count visible patches in the loss too (an ablation).
+        pooling: what :meth:`features` are, "token" or "mean" (of the patches).
+        base_batch: images per optimiser step that the learning rate is meant for, 256 in the paper;
+            it grows in proportion to the real number. None leaves it.
+        warmup_steps, decay: of the learning rate; the decay spans the budget of the run.
+        initial_weights: file in the authors' layout or timm's that training begins from, or None.
+        compile_network: compile the network; the keys of checkpoints stay as they are.
+    """
+
+    capabilities = frozenset({"restore", "features"})
+
+    def __init__(
+        self,
+        network: MaskedViT,
+        optimizer: Callable[[Iterable[tuple[str, nn.Parameter]]], Optimizer],
+        mask: str,
+        mask_ratio: float,
+        repeats: int,
+        normalised_targets: bool,
+        loss_on_all: bool,
+        pooling: str,
+        base_batch: int | None,
+        warmup_steps: int,
+        decay: str,
+        initial_weights: str | None = None,
+        compile_network: bool = False,
+    ) -> None:
+        super().__init__()
+        draw_mask(mask, network.grid, mask_ratio, BatchNoise(1, "cpu"))
+        network.check_pooling(pooling)
+        if repeats < 1 or (base_batch is not None and base_batch < 1):
+            raise ValueError(f"{repeats=} and {base_batch=}: expected 1 or more")
+        if keep_count(network.patches, mask_ratio) == network.patches and not loss_on_all:
+            raise ValueError(f"{mask_ratio=} hides no patch to learn from; set loss_on_all=True")
+        self.network, self.optimizer_factory = network, optimizer
+        self.mask, self.mask_ratio, self.repeats = mask, mask_ratio, repeats
+        self.normalised_targets, self.loss_on_all = normalised_targets, loss_on_all
+        self.pooling, self.base_batch = pooling, base_batch
+        self.learning_rate_factor = self.learning_rate_lambda(warmup_steps, decay)
+        self.image_shape = (network.channels, *network.image_size)
+        self.initial_weights = initial_weights
+        if normalised_targets:
+            self.capabilities = self.capabilities - {"restore"}
+        if compile_network:
+            self.network.compile()
+
+    def on_fit_start(self) -> None:
+        """Load ``initial_weights`` where a run begins; a resumed one has its checkpoint's."""
+        if self.initial_weights and self.steps == 0:
+            load_weights(self.network, Path(self.initial_weights))
+
+    # Training
+
+    def draw(self, noise: Noise) -> Tensor:
+        """Give places ``(N, K)`` of visible patches under a mask as in training."""
+        return draw_mask(self.mask, self.network.grid, self.mask_ratio, noise)
+
+    def loss(self, predicted: Tensor, images: Tensor, visible: Tensor) -> Tensor:
+        """Give the mean squared error per image, ``(N,)``, of predicted patches ``(N, L, D)``."""
+        target = self.network.targets(images)
+        if self.normalised_targets:
+            target = patch_statistics(target).normalise(target)
+        hidden = None if self.loss_on_all else hidden_patches(visible, self.network.patches)
+        return reconstruction_loss(predicted.float(), target, hidden)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        images = batch.images
+        if self.repeats > 1:
+            images = images.repeat_interleave(self.repeats, dim=0)
+        visible = self.draw(BatchNoise(len(images), images.device))
+        loss = self.loss(self.network(images, visible), images, visible).mean()
+        self.log("train/loss", loss)
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        named = [(name, p) for name, p in self.network.named_parameters() if p.requires_grad]
+        optimizer = exempt_from_decay(self.optimizer_factory(named), named)
+        for group in optimizer.param_groups:
+            group["lr"] *= self.learning_rate_scale
+        scheduler = LambdaLR(optimizer, self.learning_rate_factor)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    @property
+    def learning_rate_scale(self) -> float:
+        """Images per optimiser step, of all processes and accumulated batches, over the base."""
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        images: int = data.batch_size * self.trainer.accumulate_grad_batches
+        return images / self.base_batch if self.base_batch else 1.0
+
+    def on_train_end(self) -> None:
+        """Write the encoder for timm, once the budget is used up."""
+        if self.trainer.is_global_zero and self.progress >= 1.0:
+            self.export(Path(self.trainer.default_root_dir) / "encoder.safetensors")
+
+    def export(self, path: Path, global_pool: str = "token") -> None:
+        """Write the encoder's weights as timm takes them, and how to make the model as metadata.
+
+        ``timm.create_model(model, num_classes=0, **arguments)``, both from the metadata, loads them
+        with ``strict=True``; its images are to be normalised by mean and std.
+        """
+        about = {key: json.dumps(value) for key, value in self.network.recipe(global_pool).items()}
+        save_file(self.network.encoder_state(global_pool), path, metadata=about)
+
+    # Evaluation: masks are a function of the image's index alone
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._log_fixed("val", batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self._log_fixed("test", batch)
+
+    def _log_fixed(self, split: str, batch: Batch) -> None:
+        images, seeds = batch.images, image_seeds(EVALUATION_SEED, batch.indices.tolist())
+        visible = self.draw(ImageNoise(seeds, images.device))
+        predicted = self.network(images, visible)
+        scores = {"loss": self.loss(predicted, images, visible)}
+        if "restore" in self.capabilities and visible.shape[1] < self.network.patches:
+            restored = self.network.to_images(predicted).clamp(-1, 1)
+            scores["masked_psnr"] = psnr(restored, images, self._hidden_pixels(visible))
+        for name, values in scores.items():
+            self.log(f"{split}/{name}", values.mean(), batch_size=len(images), sync_dist=True)
+
+    @torch.no_grad()
+    def restore(self, corrupted: Tensor, operator: MaskOperator, *, seeds: Sequence[int]) -> Tensor:
+        """Give the decoder's images ``(N, C, H, W)`` as they are; ``operator.paste`` pastes.
+
+        A patch counts as hidden where any of its pixels is. Nothing is random: no seed is used.
+
+        Raises:
+            ValueError: where a mask hides a whole image, or the model predicts normalised patches.
+        """
+        if self.normalised_targets:
+            raise ValueError(
+                "this model predicts normalised patches and does not know their brightness; "
+                "train with method.normalised_targets=false to restore"
+            )
+        hidden = patches_of_pixels(operator.mask.to(corrupted.device), self.network.patch)
+        hidden = hidden.expand(len(corrupted), -1)
+        counts, restored = hidden.sum(dim=1), torch.empty_like(corrupted)
+        for count in sorted(set(counts.tolist())):
+            rows = counts == count
+            restored[rows] = self.predict(corrupted[rows], visible_patches(hidden[rows]))
+        return restored
+
+    @torch.no_grad()
+    def predict(self, images: Tensor, visible: Tensor) -> Tensor:
+        """Give images ``(N, C, H, W)`` in [-1, 1] that the decoder makes of the visible patches.
+
+        With normalised targets the statistics of the true patches are put back: for display only.
+        """
+        with self.autocast():
+            patches = self.network(images, visible).float()
+        if self.normalised_targets:
+            patches = patch_statistics(self.network.targets(images)).undo(patches)
+        return self.network.to_images(patches).clamp(-1, 1)
+
+    @torch.no_grad()
+    def features(self, images: Tensor) -> Tensor:
+        """Give the class token or the mean of the patches ``(N, D)``, float32, of whole images."""
+        with self.autocast():
+            return self.network.features(images, self.pooling).float()
+
+    # Pictures
+
+    def previews(self, batch: Batch) -> dict[str, Tensor]:
+        """Give rows of masked image, reconstruction, the same with visible pixels pasted, original.
+
+        Of 8 images; of one under mask ratios from 0.5 to 0.95; of one under each kind of mask. And
+        the original beside the class token's attention in the last block, head by head.
+        """
+        images, grid = batch.images[:8], self.network.grid
+        seeds = image_seeds(PREVIEW_SEED, range(len(images)))
+        # More than half a patch stays visible where the number of hidden ones is rounded.
+        ratios = [r for r in PREVIEW_RATIOS if self.network.patches * (1 - r) > 0.5]
+
+        def under(kind: str, ratio: float, n: int = 1) -> Tensor:
+            noise = ImageNoise(seeds[:n], images.device)
+            return self._compared(images[:n], draw_mask(kind, grid, ratio, noise))
+
+        with torch.no_grad(), self.autocast():
+            maps = self.network.attention(images).float()
+        return {
+            "reconstruction": under(self.mask, self.mask_ratio, n=8),
+            "mask_ratios": torch.cat([under(self.mask, ratio) for ratio in ratios]),
+            "mask_kinds": torch.cat([under(kind, self.mask_ratio) for kind in MASKS]),
+            "attention": attention_rows(images, maps, self.network.patch),
+        }
+
+    def _compared(self, images: Tensor, visible: Tensor) -> Tensor:
+        return comparison(images, self.predict(images, visible), self._hidden_pixels(visible))
+
+    def _hidden_pixels(self, visible: Tensor) -> Tensor:
+        hidden = hidden_patches(visible, self.network.patches)
+        return pixels_of_patches(hidden, self.network.patch, self.network.image_size)
+
+    def forward_flops(self) -> int:
+        visible = torch.arange(keep_count(self.network.patches, self.mask_ratio))[None]
+        return self.count_flops(self.network, self.image_shape, visible)
