@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from callbacks.checkpoints import Checkpoints
 from datamodules.base import Batch
 from functional.patches import hidden_patches
 from lightning_modules.mae import MAE
@@ -178,6 +179,19 @@ def test_it_learns_and_writes_an_encoder_that_timm_takes(tmp_path: Path) -> None
     theirs.load_state_dict(load_file(path), strict=True)
     module.eval()
     torch.testing.assert_close(theirs(images()), module.network.features(images(), "token"))
+
+
+def test_a_resumed_run_equals_one_never_interrupted_to_the_bit(tmp_path: Path) -> None:
+    def fit(folder: str, steps: int, resume: bool = False) -> Tensor:
+        module, last = mae(), tmp_path / folder / "checkpoints" / "last.ckpt"
+        trainer(tmp_path / folder, [Checkpoints(None, 60)], steps=steps).fit(
+            module, data(), ckpt_path=last if resume else None, weights_only=True
+        )
+        return torch.cat([p.detach().flatten() for p in module.parameters()])
+
+    whole = fit("whole", 10)
+    assert not torch.equal(fit("cut", 4), whole)
+    assert torch.equal(fit("cut", 10, resume=True), whole)
 
 
 def test_a_run_begins_from_weights_and_a_resumed_one_does_not_need_them(tmp_path: Path) -> None:
