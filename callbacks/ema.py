@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from torch import Tensor
+from torch import Tensor, nn
 
 from functional.schedule import Schedule, check_range, value_at
 from lightning_modules.base import ImageModule
@@ -81,15 +81,14 @@ class EMA(Callback):
         decay = self._decay_of_update(pl_module.images_seen)
         current = tracked_tensors(pl_module)
         # A weight that two layers share has two names: both are averaged.
-        parameters = {n for n, _ in pl_module.named_parameters(remove_duplicate=False)}
-        averaged = [name for name in current if name in parameters]
+        averaged = [name for name, t in current.items() if isinstance(t, nn.Parameter)]
         if averaged:
             torch._foreach_lerp_(
                 [self.average[name] for name in averaged],
                 [current[name].detach() for name in averaged],
                 1 - decay,
             )
-        for name in current.keys() - parameters:
+        for name in current.keys() - set(averaged):
             self.average[name].copy_(current[name])
 
     def _decay_of_update(self, images: int) -> float:
@@ -161,9 +160,11 @@ class EMA(Callback):
 def tracked_tensors(module: LightningModule) -> dict[str, Tensor]:
     """Give parameters and persistent buffers of the modules in ``ema_modules``, by full name."""
     assert isinstance(module, ImageModule)
-    prefixes = tuple(f"{name}." for name in module.ema_modules)
-    state = module.state_dict(keep_vars=True)
-    return {name: tensor for name, tensor in state.items() if name.startswith(prefixes)}
+    found: dict[str, Tensor] = {}
+    for name in module.ema_modules:
+        part = module.get_submodule(name)
+        part.state_dict(destination=found, prefix=f"{name}.", keep_vars=True)
+    return found
 
 
 @torch.no_grad()

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from lightning import LightningModule
 from torch import Tensor, nn
 
 from callbacks.ema import EMA
-from callbacks.run_record import read_rows
+from callbacks.run_record import RunRecord, read_rows
 from datamodules.base import Batch
-from lightning_modules.base import CAPABILITIES, ImageModule
+from lightning_modules.base import CAPABILITIES, ImageModule, seed_devices
 from lightning_modules.classifier import Classifier
 from lightning_modules.ddpm import DDPM
 from tests.callbacks.toy import Toy, same, weights
@@ -66,6 +67,32 @@ def test_a_row_holds_only_what_its_own_batch_logged(tmp_path: Path) -> None:
     rows = read_rows(tmp_path / "metrics.jsonl")
     found = [row.get("train/rare") for row in rows if "train/loss" in row]
     assert found == [None, 2.0, None, 4.0]
+
+
+def test_lightning_is_told_only_what_becomes_a_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+    log = LightningModule.log
+
+    def keep(self: Any, name: str, *given: Any, **settings: Any) -> None:
+        told.append(self.steps) if name == "train/loss" else None
+        log(self, name, *given, **settings)
+
+    monkeypatch.setattr(LightningModule, "log", keep)
+    settings = {"steps": 8, "log_every_n_steps": 3, "val_check_interval": 4}
+    trainer(tmp_path, [RunRecord()], **settings).fit(Toy(), data())
+    rows = read_rows(tmp_path / "metrics.jsonl")
+    assert told == [3, 6]
+    assert [row["images_seen"] for row in rows if "train/loss" in row] == [24, 48]
+    assert [row["images_seen"] for row in rows if "val/loss" in row] == [32, 64]
+
+
+def test_seeding_is_that_of_torch() -> None:
+    seed_devices(5, torch.device("cpu"))
+    drawn = torch.rand(4)
+    torch.manual_seed(5)
+    assert torch.equal(torch.rand(4), drawn)
 
 
 def test_counting_operations_leaves_a_network_as_it_was() -> None:
