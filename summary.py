@@ -55,9 +55,9 @@ def closing(run: Run, built: Experiment) -> None:
 def _scores(record: dict[str, Any]) -> list[str]:
     """Give the scores of the end, the best FID on the way, and the protocol they stand on."""
     final, best = record.get("final", {}), record.get("best", {})
-    lines = [f"{key:<34} {value:.4g}" for key, value in final.items()]
+    lines = [f"{key:<38} {value:.4g}" for key, value in final.items()]
     lines += [
-        f"{key:<34} {value:.4g} (best while training)"
+        f"{key:<38} {value:.4g} (best while training)"
         for key, value in best.items()
         if key.startswith("gen/fid/")
     ]
