@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -28,6 +30,18 @@ class PixelShuffleConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.pixel_shuffle(self.conv(x), 2)
+
+
+class ResidualConv(nn.Module):
+    """The input plus a 3 x 3 convolution of it after normalisation and ReLU (He et al. 2016)."""
+
+    def __init__(self, channels: int, norm: str, num_classes: int) -> None:
+        super().__init__()
+        self.norm = BatchNorm(channels, num_classes) if norm == "batch" else Identity()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=norm == "none")
+
+    def forward(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        return cast(Tensor, x + self.conv(F.relu(self.norm(x, labels))))
 
 
 def upsampling(kind: str, c_in: int, c_out: int, bias: bool) -> nn.Module:
@@ -68,6 +82,8 @@ class Generator(nn.Module):
         upsample: ``transposed`` (4 x 4, stride 2, as published), ``nearest`` or ``pixel_shuffle``,
             each with a 3 x 3 convolution. In bfloat16 on a CPU a training step takes 5 to 20 % less
             time with the first than with the others.
+        blocks: residual 3 x 3 convolutions on the smallest map; none in the paper. There they cost
+            little and let parts of a garment agree before the map grows.
     """
 
     def __init__(
@@ -80,6 +96,7 @@ class Generator(nn.Module):
         norm: str = "batch",
         conditioning: str = "concat",
         upsample: str = "transposed",
+        blocks: int = 0,
     ) -> None:
         super().__init__()
         check_choice("norm", norm, ("batch", "none"))
@@ -87,6 +104,8 @@ class Generator(nn.Module):
         check_choice("upsample", upsample, ("transposed", "nearest", "pixel_shuffle"))
         if num_classes and conditioning == "batch_norm" and norm == "none":
             raise ValueError("conditioning is batch_norm but norm is none; set norm to batch")
+        if blocks < 0:
+            raise ValueError(f"blocks is {blocks}; give 0 residual blocks or more")
         self.z_dim, self.num_classes = z_dim, num_classes
         self.concat = conditioning == "concat"
         self.base, doublings = halvings(image_size)
@@ -94,6 +113,7 @@ class Generator(nn.Module):
         inputs = z_dim + (num_classes if self.concat else 0)
         self.project = nn.Linear(inputs, self.base**2 * widths[0], bias=norm == "none")
         classes = 0 if self.concat else num_classes
+        self.blocks = nn.ModuleList(ResidualConv(widths[0], norm, classes) for _ in range(blocks))
         self.norms = nn.ModuleList(
             BatchNorm(c, classes) if norm == "batch" else Identity() for c in widths
         )
@@ -116,6 +136,8 @@ class Generator(nn.Module):
         inputs, labels = (z_and_labels, None) if self.concat else (z, labels)
         # (N, H, W, C) read as (N, C, H, W) is channels_last without a copy.
         h = self.project(inputs).unflatten(1, (self.base, self.base, -1)).permute(0, 3, 1, 2)
+        for block in self.blocks:
+            h = block(h, labels)
         for norm, up in zip(self.norms, self.ups, strict=True):
             h = up(F.relu(norm(h, labels)))
         return torch.tanh(h.float())

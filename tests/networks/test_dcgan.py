@@ -39,6 +39,32 @@ def test_every_way_of_doubling_gives_the_size(upsample: str, norm: str) -> None:
     assert images.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.parametrize("norm", ["batch", "none"])
+def test_blocks_let_places_of_the_smallest_map_see_each_other(norm: str) -> None:
+    """A change at one place of the projected map reaches one more place per block."""
+    torch.manual_seed(0)
+    for blocks in (1, 2):
+        network = Generator(8, 1, 28, 4, norm=norm, blocks=blocks).eval()
+        before = torch.randn(1, 8, 7, 7)
+        after = before.clone()
+        after[..., 3, 3] += 1
+        for block in network.blocks:
+            before, after = block(before, None), block(after, None)
+        rows, columns = ((after - before).abs().sum(dim=1)[0] > 0).nonzero().T
+        reach = set(range(3 - blocks, 4 + blocks))
+        assert set(rows.tolist()) == reach == set(columns.tolist())
+    with pytest.raises(ValueError, match="blocks is -1"):
+        Generator(8, 1, 28, 4, blocks=-1)
+
+
+def test_blocks_serve_classes_too() -> None:
+    network = Generator(8, 1, 28, 4, 3, conditioning="batch_norm", blocks=1)
+    images = network(torch.randn(2, 8), torch.tensor([0, 2]))
+    assert images.shape == (2, 1, 28, 28)
+    images.sum().backward()
+    assert network.blocks[0].norm.gain.weight.grad is not None
+
+
 def test_each_pixel_of_every_upsampling_sees_its_neighbourhood_alone() -> None:
     """A latent map of one hot position lights up only pixels near it."""
     for upsample in ("transposed", "nearest", "pixel_shuffle"):
