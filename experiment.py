@@ -15,6 +15,7 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.loggers.logger import Logger
 from omegaconf import DictConfig, OmegaConf
 
+import inherit
 from callbacks.checkpoints import AtomicCheckpointIO, read_checkpoint
 from callbacks.run_record import MetricsFile
 from config import ConfigError, nearest
@@ -68,6 +69,7 @@ def check(cfg: DictConfig) -> dict[str, Any]:
     plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     plain["trainer"]["precision"] = precision(plain)
     plain["callbacks"] = without_adjustments(plain["callbacks"])
+    inherit.expand(plain["method"])
     check_plain(plain)
     return plain
 
@@ -158,12 +160,26 @@ def build(cfg: dict[str, Any], folder: Path, run_id: str) -> Experiment:
     _quiet_known_warnings()
     data = build_data(cfg)
     module = build_module(cfg)
+    check_shape(module, data)
+    for part, state in inherit.weights(cfg, folder, load).items():
+        module.get_submodule(part).load_state_dict(state)
     if not _downloads(data):
         data.setup("fit")
     trainer = build_trainer(cfg, folder, run_id)
     module.check_trainer(trainer)
     batch_size_per_process(data.batch_size, trainer.world_size)
     return Experiment(module, data, trainer)
+
+
+def check_shape(module: ImageModule, data: ImageDataModule) -> None:
+    """Refuse data whose images are not of the shape that the method takes, with a ConfigError."""
+    given, taken = (data.channels, data.image_size, data.image_size), tuple(module.image_shape)
+    if given != taken:
+        raise ConfigError(
+            f"the data's images are {' x '.join(map(str, given))}, but {type(module).__name__} "
+            f"takes {' x '.join(map(str, taken))}; set data.channels and data.image_size, or use "
+            "other data"
+        )
 
 
 def _downloads(data: ImageDataModule) -> bool:
@@ -209,6 +225,7 @@ def _quiet_known_warnings() -> None:
         ".*`lr_scheduler.step\\(\\)` before `optimizer.step.*",
         ".*isinstance\\(treespec, LeafSpec\\).*",
         ".*num_sanity_val_steps.*",
+        ".*module\\(s\\) in eval mode at the start of training.*",
         ".*number of training batches .* smaller than the logging interval.*",
         ".*Checkpoint directory .* exists and is not empty.*",
     ):

@@ -131,6 +131,10 @@ class ImageDataModule(LightningDataModule, ABC):
             return map(store.pixels, shares)
         return iter(in_workers(store.pixels, shares, self.num_workers))
 
+    def train_on(self, positions: Tensor) -> None:
+        """Leaves of the training split the images at `positions` alone; call it before training."""
+        self._splits = self.splits._replace(train=self.splits.train.subset(positions))
+
     def fingerprint(self, split: str) -> str:
         """SHA-256 (hex) over the content of a split and the settings that change its pixels."""
         digest = hashlib.sha256()

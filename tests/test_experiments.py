@@ -22,7 +22,10 @@ EXPERIMENTS = sorted(
 )
 BATCH = 8
 # What is made smaller wherever it stands in a method, and what it becomes at most.
-SMALL = {"width": 8, "channels": 32, "z_dim": 8, "class_dim": 4, "dim": 16, "steps": 4, "blocks": 1}
+SMALL = {
+    "width": 8, "channels": 32, "z_dim": 8, "class_dim": 4, "dim": 16, "steps": 4, "blocks": 1,
+    "embed_dim": 48, "depth": 2, "decoder_dim": 48, "decoder_depth": 1, "labels": 10,
+}  # fmt: skip
 
 
 def small(node: Any, key: str = "") -> Any:
@@ -49,7 +52,7 @@ def fake_data(data: dict[str, Any]) -> dict[str, Any]:
         **{key: data[key] for key in same},
         "_target_": "datamodules.fake.Fake",
         "batch_size": BATCH,
-        "validation_size": min(data["validation_size"], 16),
+        "validation_size": min(data.get("validation_size", 16), 16),
         "resident": "cpu",
         "size": 5 * BATCH,
         "test_size": BATCH,

@@ -1,0 +1,136 @@
+"""``method.encoder=RUN``: a run's model enters another run, which then stands on its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import experiment
+import run_folder
+from callbacks.checkpoints import read_checkpoint
+from callbacks.run_record import read_rows
+from config import ConfigError
+from tests.command import ROOT, TINY, run
+from tests.compose import checked, refusal
+
+SMALL = [s for s in TINY if not s.startswith(("method.", "callbacks."))]
+VIT = [
+    f"method.network.{key}={value}"
+    for key, value in {
+        "patch_size": 2, "embed_dim": 16, "depth": 2, "heads": 2, "decoder_dim": 16,
+        "decoder_depth": 1, "decoder_heads": 2,
+    }.items()
+]  # fmt: skip
+KEYS = {f"probe/{kind}/top1" for kind in ("linear", "knn", "linear-random", "knn-random")}
+
+
+def weights(folder: Path) -> dict[str, Tensor]:
+    state: dict[str, Tensor] = read_checkpoint(folder / "checkpoints" / "last.ckpt")["state_dict"]
+    return state
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``runs/mae``, ``runs/probe`` of it, and the latter resumed."""
+    folder = tmp_path_factory.mktemp("inherit")
+    run("train.py", "experiment=quick/mae", *SMALL, *VIT, "name=mae", cwd=folder)
+    probe = [*SMALL, "name=probe", "method.encoder=runs/mae", "budget.steps=10"]
+    run("train.py", "experiment=quick/mae_probe", *probe, cwd=folder)
+    return folder / "runs"
+
+
+def test_a_run_is_probed_by_one_command(runs: Path) -> None:
+    record = json.loads((runs / "probe" / "run.json").read_text())
+    assert record["status"] == "finished" and record["final"].keys() == KEYS
+    assert all(0 <= share <= 1 for share in record["final"].values())
+    saved, trained = weights(runs / "probe"), weights(runs / "mae")
+    assert trained
+    for name, tensor in trained.items():
+        assert torch.equal(saved[f"encoder.{name}"], tensor), name
+    random = [
+        name for name in trained if not torch.equal(saved[f"untrained.{name}"], trained[name])
+    ]
+    assert "network.encoder.blocks.0.attn.qkv.weight" in random
+
+
+def test_a_probe_goes_on_and_is_loaded_where_the_encoders_run_is_not(
+    runs: Path, tmp_path: Path
+) -> None:
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(runs / "probe", moved)
+    longer = "resume=elsewhere", "budget.steps=14", "logger=none"
+    run("train.py", *longer, cwd=tmp_path)
+    assert max(row["images_seen"] for row in read_rows(moved / "metrics.jsonl")) == 14 * 8
+    config = run_folder.read(moved).config
+    experiment.check_plain(config)
+    module = experiment.load(moved, config, "last", "raw")
+    images = torch.zeros(2, *module.image_shape)
+    assert module.features(images).shape == (2, 16)
+    assert config["method"]["encoder"]["model"]["network"]["embed_dim"] == 16
+
+
+def build(runs: Path, folder: Path, *changes: str) -> Any:
+    config = checked("experiment=quick/mae_probe", *SMALL, f"method.encoder={runs}/mae", *changes)
+    return experiment.build(config, folder, "tests").module
+
+
+def test_a_run_stopped_before_its_first_checkpoint_needs_no_other_run(
+    runs: Path, tmp_path: Path
+) -> None:
+    others = shutil.copytree(runs, tmp_path / "others")
+    first = build(others, tmp_path / "new")
+    config = checked("experiment=quick/mae_probe", *SMALL, f"method.encoder={others}/mae")
+    shutil.rmtree(others)
+    again = experiment.build(config, tmp_path / "new", "tests").module
+    for name, tensor in first.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
+
+
+def test_the_same_run_is_fine_tuned(runs: Path) -> None:
+    config = checked("experiment=quick/mae_finetune", *SMALL, f"method.encoder={runs}/mae")
+    assert config["method"]["encoder"]["run"] == f"{runs}/mae"
+    assert config["method"]["encoder"]["weights"] == "raw"
+    assert experiment.build_module(config).kind == "finetune"
+
+
+def test_without_a_run_the_network_is_that_of_the_method() -> None:
+    for name in ("method=probe", "method=finetune"):
+        network = checked(name)["method"]["encoder"]["model"]["network"]
+        assert network.items() <= checked("method=mae")["method"]["network"].items()
+
+
+def test_what_is_no_run_is_refused_before_anything_is_made(runs: Path) -> None:
+    line = refusal("experiment=quick/mae_probe", "method.encoder=runs/nothing")
+    assert line == "runs/nothing is no run folder: it has no config.yaml"
+    line = refusal("experiment=quick/mae_probe", "method.encoder=null")
+    assert line == "method.encoder is missing; give a run by method.encoder=runs/NAME"
+    assert "unknown key" in refusal("method=ddpm", f"+method.encoder={runs}/mae")
+
+
+def test_images_of_another_shape_are_refused(runs: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"images are 1 x 12 x 12, but Probe takes 1 x 8 x 8"):
+        build(runs, tmp_path, "data.image_size=12")
+
+
+def test_a_run_without_features_is_refused(runs: Path, tmp_path: Path) -> None:
+    features = checked("method=gan", *SMALL)
+    fake = tmp_path / "gan"
+    fake.mkdir()
+    from omegaconf import OmegaConf
+
+    OmegaConf.save(OmegaConf.create(features), fake / "config.yaml")
+    (fake / "run.json").write_text("{}")
+    config = checked("experiment=quick/mae_probe", *SMALL, f"method.encoder={fake}")
+    with pytest.raises(Exception, match=f"GAN of {fake} has no features to probe"):
+        experiment.build(config, tmp_path / "new", "tests")
+
+
+def test_the_glue_names_no_method() -> None:
+    text = (ROOT / "inherit.py").read_text().lower()
+    assert not any(word in text for word in ("mae", "probe.", "finetune", "isinstance(module"))
