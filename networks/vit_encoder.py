@@ -10,6 +10,7 @@ import timm
 import torch
 import torch.nn.functional as F
 from timm.layers.patch_embed import PatchEmbed
+from timm.models import checkpoint_seq
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -127,7 +128,12 @@ def run_encoder(encoder: Any, tokens: Tensor) -> Tensor:
         if not encoder.no_embed_class:
             prefix = prefix + encoder.pos_embed[:, : prefix.shape[1]]
         tokens = torch.cat([prefix.to(tokens.dtype).expand(len(tokens), -1, -1), tokens], dim=1)
-    output: Tensor = encoder.norm(encoder.blocks(encoder.norm_pre(tokens)))
+    tokens = encoder.norm_pre(tokens)
+    if encoder.grad_checkpointing and torch.is_grad_enabled():
+        tokens = checkpoint_seq(encoder.blocks, tokens)
+    else:
+        tokens = encoder.blocks(tokens)
+    output: Tensor = encoder.norm(tokens)
     return output
 
 
