@@ -25,6 +25,7 @@ from functional.patches import (
     reconstruction_loss,
     visible_patches,
 )
+from functional.restore_tasks import RestoreTask, mask_task
 from functional.seeding import ImageNoise, image_seeds
 from functional.weight_decay import exempt_from_decay
 from lightning_modules.base import ImageModule
@@ -57,6 +58,7 @@ class MAE(ImageModule):
     """
 
     capabilities = frozenset({"restore", "features"})
+    restore_tasks = ("random-75",)
 
     def __init__(
         self,
@@ -158,6 +160,12 @@ class MAE(ImageModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._log_fixed("val", batch)
 
+    def on_validation_epoch_end(self) -> None:
+        """Report the loss, so that a checkpoint can be the best by it."""
+        loss = self.trainer.callback_metrics.get("val/loss")
+        if loss is not None:
+            self.scores["val/loss"] = float(loss)
+
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         self._log_fixed("test", batch)
 
@@ -171,6 +179,10 @@ class MAE(ImageModule):
             scores["masked_psnr"] = psnr(restored, images, self._hidden_pixels(visible))
         for name, values in scores.items():
             self.log(f"{split}/{name}", values.mean(), batch_size=len(images), sync_dist=True)
+
+    def restore_task(self, name: str) -> RestoreTask:
+        """Give the task of that name, e.g. ``random-75``, in this model's patches."""
+        return mask_task(name, self.network.image_size, self.network.patch)
 
     @torch.no_grad()
     def restore(self, corrupted: Tensor, operator: MaskOperator, *, seeds: Sequence[int]) -> Tensor:
