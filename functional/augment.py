@@ -208,3 +208,28 @@ def check_probability(p: float | Schedule, adaptive: AdaptiveProbability | None)
             f"augment_p={p} is set, and adaptive chooses it as well; set adaptive=null, or leave "
             "augment_p at 1.0"
         )
+
+
+def check_augmentation(
+    policy: str,
+    p: float | Schedule,
+    adaptive: AdaptiveProbability | None,
+    boundary: float | None,
+) -> None:
+    """Refuse a policy, a p and a controller that do not fit each other or the loss (ValueError).
+
+    Args:
+        boundary: that of the loss, None where a logit means something only beside another one.
+    """
+    names = parse_policy(policy)
+    check_probability(p, adaptive)
+    if adaptive is not None and not names:
+        raise ValueError(
+            f"adaptive chooses the probability of no transform, augment={policy!r}; set augment to "
+            f"some of {','.join(TRANSFORMS)}, or adaptive=null"
+        )
+    if adaptive is not None and boundary is None:
+        raise ValueError(
+            "adaptive reads the sign of D's logits, which under this loss means nothing: choose "
+            "loss=non_saturating, minimax, hinge or least_squares, or adaptive=null and augment_p"
+        )

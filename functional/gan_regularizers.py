@@ -162,6 +162,22 @@ def refuse_compiled(discriminator: nn.Module) -> None:
             )
 
 
+def refuse_synchronised(discriminator: nn.Module) -> None:
+    """Refuse batch norm over several processes where a penalty differentiates it twice.
+
+    Raises:
+        ValueError: where the network has batch norm, to be made or made already SyncBatchNorm.
+    """
+    batch_norm = torch.nn.modules.batchnorm._BatchNorm
+    for name, module in discriminator.named_modules():
+        if isinstance(module, batch_norm):
+            raise ValueError(
+                f"the discriminator has batch norm ({name or 'as a whole'}), which over several "
+                "processes has no second derivative, and a gradient penalty needs it: set "
+                "method.discriminator.norm=none, sync_batchnorm=false or method.penalties=[]"
+            )
+
+
 def _leaf(images: Tensor) -> Tensor:
     return images.detach().to(torch.promote_types(images.dtype, torch.float32))
 

@@ -113,6 +113,13 @@ def check_range(name: str, number: float | Schedule, low: float, high: float) ->
             raise ValueError(f"{name} must {allowed}, got {value} in {number}")
 
 
+def check_positive(**numbers: float | None) -> None:
+    """Refuse a number, by its name, that is not above 0 (ValueError); None is left alone."""
+    for name, number in numbers.items():
+        if number is not None and not number > 0:
+            raise ValueError(f"{name}={number}; expected more than 0")
+
+
 BETAS = ("beta1", "beta2")
 
 

@@ -6,21 +6,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
-import torch.distributed
 from lightning import Trainer
 from torch import Tensor, nn
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from datamodules.base import Batch
 from functional.adversarial import make_loss
-from functional.augment import AdaptiveProbability, check_probability, diff_augment, parse_policy
-from functional.gan_regularizers import Penalty, clip_weights, refuse_compiled
-from functional.micro_batches import split
-from functional.schedule import Schedule, check_schedules, set_scheduled, value_at
+from functional.augment import AdaptiveProbability, check_augmentation, diff_augment
+from functional.gan_regularizers import Penalty, clip_weights, refuse_compiled, refuse_synchronised
+from functional.micro_batches import check_parts, split
+from functional.schedule import Schedule, check_positive, check_schedules, set_scheduled, value_at
 from lightning_modules.latent_generator import LatentGenerator
-from networks.blocks import check_classes
+from networks.blocks import check_classes, check_data_classes
 
 MakeOptimizer = Callable[[Iterable[tuple[str, nn.Parameter]]], Optimizer]
 
@@ -87,17 +85,16 @@ class GAN(LatentGenerator):
         super().__init__()
         self.automatic_optimization = False
         self.images_before = 0
+        self.latest: dict[str, Tensor] = {}
         self.generator, self.discriminator = generator, discriminator
         self.loss, self.penalties = make_loss(loss), list(penalties)
         self.makers = (optimizer_g, optimizer_d)
-        for name, count in (("n_critic", n_critic), ("micro_batches", micro_batches)):
-            if count < 1:
-                raise ValueError(f"{name}={count}; expected at least 1")
+        check_positive(n_critic=n_critic, micro_batches=micro_batches)
+        check_positive(weight_clip=weight_clip, gradient_clip=gradient_clip, truncation=truncation)
         self.n_critic, self.micro_batches = n_critic, micro_batches
         self.weight_clip, self.gradient_clip = weight_clip, gradient_clip
         self.joint_batches, self.truncation = joint_batches, truncation
-        parse_policy(augment)
-        check_probability(augment_p, adaptive)
+        check_augmentation(augment, augment_p, adaptive, self.loss.boundary)
         check_classes(generator, discriminator)
         self.augment, self.augment_p, self.adaptive = augment, augment_p, adaptive
         self.schedules = (dict(schedules_g or {}), dict(schedules_d or {}))
@@ -121,13 +118,20 @@ class GAN(LatentGenerator):
                     f"trainer.{setting}={value} has no meaning for a method with two optimisers "
                     f"stepped by hand; set {own}={value} instead"
                 )
+        synchronised = getattr(trainer.strategy, "_layer_sync", None) is not None
+        if self.penalties and synchronised and trainer.world_size > 1:
+            refuse_synchronised(self.discriminator)
+
+    def setup(self, stage: str) -> None:
+        """Refuse data that the settings do not fit, before the first step."""
+        data: Any = getattr(self.trainer, "datamodule", None)
+        if data is not None and stage == "fit":
+            check_parts(data.batch_size // self.trainer.world_size, self.micro_batches)
+            check_data_classes(self.num_classes, data.num_classes)
 
     def configure_optimizers(self) -> Any:
-        networks = (self.generator, self.discriminator)
-        optimizers = [
-            make(network.named_parameters())
-            for make, network in zip(self.makers, networks, strict=True)
-        ]
+        makers = zip(self.makers, (self.generator, self.discriminator), strict=True)
+        optimizers = [make(network.named_parameters()) for make, network in makers]
         with_schedules = zip(optimizers, self.schedules, strict=True)
         return optimizers, [LambdaLR(o, self._rate(o, given)) for o, given in with_schedules]
 
@@ -158,12 +162,14 @@ class GAN(LatentGenerator):
             set_scheduled(optimizer, schedules, self.images_before)
         seen = self._discriminator_step(batch.images, labels, optimizer_d)
         if self.adaptive is not None and self.steps % 4 == 0:
-            seen["augment_p"] = torch.tensor(self.adaptive.adjust(self._sum_over_ranks))
+            seen["augment_p"] = torch.tensor(self.adaptive.adjust(self._sum))
         if self.steps % self.n_critic == 0:
             seen["loss_g"] = self._generator_step(batch.images, labels, optimizer_g)
         for schedule in self.lr_schedulers():  # type: ignore[union-attr]
             schedule.step()
-        self.log_dict({f"train/{name}": value for name, value in seen.items()})
+        # The steps of G, of lazy penalties and of ADA may never be steps of which a row is written.
+        self.latest |= seen
+        self.log_dict({f"train/{name}": value for name, value in self.latest.items()})
         return {"loss": seen["loss"]}
 
     def _discriminator_step(
@@ -221,11 +227,7 @@ class GAN(LatentGenerator):
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Clip by the norm that the guards measured a moment before."""
         if self.gradient_clip is not None:
-            parameters = [p for group in optimizer.param_groups for p in group["params"]]
-            norm = self.gradient_norm
-            if norm is None:
-                norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
-            clip_grads_with_norm_(parameters, self.gradient_clip, norm)
+            self.configure_gradient_clipping(optimizer, self.gradient_clip)
         self.gradient_norm = None
 
     def _latents(self, n: int) -> Tensor:
@@ -237,9 +239,7 @@ class GAN(LatentGenerator):
         return diff_augment(images, self.augment, p) if self.augment and p > 0 else images
 
     def _logits(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        given = (images,) if labels is None else (images, labels)
-        logits: Tensor = self.discriminator(*given)
-        return logits
+        return cast(Tensor, self.discriminator(*([images] if labels is None else [images, labels])))
 
     def _judge(self, real: Tensor, fake: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """Give D's logits of real and of fake images, from one batch or from two."""
@@ -249,10 +249,8 @@ class GAN(LatentGenerator):
         on_real, on_fake = self._logits(torch.cat([real, fake]), both).chunk(2)
         return on_real, on_fake
 
-    def _sum_over_ranks(self, totals: Tensor) -> Tensor:
-        if self.trainer.world_size > 1:
-            torch.distributed.all_reduce(totals)
-        return totals
+    def _sum(self, totals: Tensor) -> Tensor:
+        return cast(Tensor, self.trainer.strategy.reduce(totals, reduce_op="sum"))
 
     # Evaluation
 
@@ -271,10 +269,12 @@ class GAN(LatentGenerator):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
+        checkpoint["latest"] = {name: float(value) for name, value in self.latest.items()}
         if self.adaptive is not None:
             checkpoint["adaptive"] = self.adaptive.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
+        self.latest = {k: torch.tensor(v) for k, v in checkpoint.get("latest", {}).items()}
         if self.adaptive is not None and "adaptive" in checkpoint:
             self.adaptive.load_state_dict(checkpoint["adaptive"])

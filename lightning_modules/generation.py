@@ -21,12 +21,18 @@ class Chunk(NamedTuple):
 
 
 def generate(
-    module: ImageModule, n: int, seed: int, rank: int = 0, world_size: int = 1
+    module: ImageModule,
+    n: int,
+    seed: int,
+    rank: int = 0,
+    world_size: int = 1,
+    label: int | None = None,
 ) -> Iterator[Chunk]:
     """Yield images 0..n-1 of the stream named by ``seed``, a chunk at a time.
 
     Image i depends on (``seed``, i) alone. Chunks begin at multiples of ``module.chunk_size``, and
-    a process makes every ``world_size``-th, so the union over processes is the same bytes.
+    a process makes every ``world_size``-th, so the union over processes is the same bytes. All are
+    of the class ``label`` where one is given.
 
     Raises:
         ValueError: for n < 1, or where the method cannot sample.
@@ -38,6 +44,7 @@ def generate(
     starts = list(range(0, n, module.chunk_size))
     for start in starts[rank::world_size]:
         indices = range(start, min(start + module.chunk_size, n))
+        labels = None if label is None else torch.full((len(indices),), label)
         with torch.no_grad():
-            images = module.sample(len(indices), seeds=image_seeds(seed, indices))
+            images = module.sample(len(indices), seeds=image_seeds(seed, indices), labels=labels)
         yield Chunk(torch.tensor(indices), to_uint8(images).cpu())

@@ -22,12 +22,14 @@ class LatentGenerator(ImageModule):
     Attributes:
         generator: the network; its attributes ``z_dim`` and ``num_classes`` say what it takes.
         truncation: latents longer than ``truncation * sqrt(z_dim)`` are shortened to it, or None.
+        sampling_settings: those of the method that ``sampling.KEY=...`` replaces in a trained run.
     """
 
     capabilities = frozenset({"sample"})
     ema_modules = ("generator",)
     generator: nn.Module
     truncation: float | None = None
+    sampling_settings = ("truncation",)
 
     @property
     def z_dim(self) -> int:
@@ -56,6 +58,11 @@ class LatentGenerator(ImageModule):
             raise ValueError(f"{n} images need {n} seeds, got {len(seeds)}")
         if labels is not None and not self.num_classes:
             raise ValueError("this model was trained without labels; sample without labels")
+        if labels is not None and not ((labels >= 0) & (labels < self.num_classes)).all():
+            raise ValueError(
+                f"labels lie in {int(labels.min())} to {int(labels.max())}; this model knows "
+                f"0 to {self.num_classes - 1}"
+            )
         if labels is None and self.num_classes:
             labels = torch.tensor([seed % self.num_classes for seed in seeds])
         z = ImageNoise(seeds, self.device)(self.z_dim)
@@ -63,7 +70,7 @@ class LatentGenerator(ImageModule):
 
     @torch.no_grad()
     def previews(self, batch: Batch) -> dict[str, Tensor]:
-        """Give 64 ``samples``, 8 great-circle ``interpolation`` rows, and ``classes`` by row."""
+        """Give 64 ``samples``, 8 great-circle ``interpolation`` rows, and 32 ``classes`` by row."""
         seeds = image_seeds(PREVIEW_SEED, range(64))
         shown = {"samples": self.sample(64, seeds=seeds)}
         z = ImageNoise(seeds[:16], self.device)(self.z_dim)
@@ -71,12 +78,14 @@ class LatentGenerator(ImageModule):
         labels = None
         if self.num_classes:
             labels = torch.arange(8, device=self.device).repeat_interleave(8) % self.num_classes
-            rows = torch.arange(self.num_classes, device=self.device).repeat_interleave(8)
-            again = seeds[:8] * self.num_classes
+            shown_classes = min(self.num_classes, 32)
+            rows = torch.arange(shown_classes, device=self.device).repeat_interleave(8)
+            again = seeds[:8] * shown_classes
             images = self.sample(len(rows), seeds=again, labels=rows)
             shown["classes"] = images.view(-1, 8, *self.image_shape)
         shown["interpolation"] = self.draw(path.flatten(0, 1), labels).view(8, 8, *self.image_shape)
         return shown
 
     def sampling_record(self) -> dict[str, Any]:
-        return {"sampler": "generator", "nfe": 1, "truncation": self.truncation}
+        truncated = "" if self.truncation is None else f", truncation {self.truncation:g}"
+        return {"sampler": f"generator{truncated}", "nfe": 1}

@@ -154,6 +154,16 @@ def check_classes(generator: nn.Module, discriminator: nn.Module) -> None:
         )
 
 
+def check_data_classes(ours: int, theirs: int) -> None:
+    """Refuse networks conditional on another number of classes than the data's (ValueError)."""
+    if ours and ours != theirs:
+        raise ValueError(
+            f"the networks are conditional on num_classes={ours}, but the data has {theirs}; give "
+            "method.generator.num_classes and method.discriminator.num_classes the number of the "
+            "data, or 0"
+        )
+
+
 def check_labels(labels: Tensor | None, num_classes: int, n: int) -> None:
     """Refuse labels that a network of ``num_classes`` cannot use, or their absence.
 

@@ -14,6 +14,7 @@ STEPS = 36
 SETTINGS = [
     "method=gan",
     *TINY_DATA,
+    "method.loss=non_saturating",
     "method.n_critic=2",
     "method.generator.width=4",
     "method.generator.z_dim=4",

@@ -12,6 +12,7 @@ from functional.schedule import (
     ExponentialSchedule,
     LinearSchedule,
     Schedule,
+    check_positive,
     check_range,
     check_schedules,
     set_scheduled,
@@ -128,3 +129,10 @@ def test_a_course_of_a_rate_of_0_is_refused() -> None:
 def test_courses_and_numbers_that_make_no_sense_are_refused(make: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_numbers_above_0_and_none_pass_and_others_are_named() -> None:
+    check_positive(n_critic=1, weight_clip=1e-9, gradient_clip=None)
+    for number in (0, -0.5, math.nan):
+        with pytest.raises(ValueError, match=f"weight_clip={number}; expected more than 0"):
+            check_positive(n_critic=1, weight_clip=number)

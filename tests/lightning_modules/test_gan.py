@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from callbacks.ema import EMA
 from callbacks.guards import Guards
-from datamodules.base import Batch
+from callbacks.run_record import read_rows
 from functional.adversarial import LOSSES
 from functional.augment import AdaptiveProbability
 from functional.gan_regularizers import Penalty
@@ -150,6 +150,33 @@ def test_a_penalty_is_logged_and_changes_what_is_learnt(tmp_path: Path, penalty:
     assert not torch.equal(weights(plain.discriminator), weights(punished.discriminator))
 
 
+def logged(folder: Path, name: str) -> list[Any]:
+    return [row.get(name) for row in read_rows(folder / "metrics.jsonl") if "train/loss" in row]
+
+
+def test_a_row_shows_the_last_value_of_what_is_not_of_every_step(tmp_path: Path) -> None:
+    """Rows of steps 2, 4, 6 and 8; the penalty of steps 1, 3, 5 and 7, G's of 3 and 6."""
+    settings: dict[str, Any] = {"n_critic": 3, "penalties": [Penalty("r1", 1.0, 2)]}
+    whole, rows = tmp_path / "whole", tmp_path / "rows"
+    fit(gan(**settings), whole, steps=8)
+    fit(gan(**settings), rows, steps=8, log_every_n_steps=2)
+    assert logged(rows, "train/r1") == logged(whole, "train/r1")[::2]
+    g = logged(whole, "train/loss_g")
+    assert logged(rows, "train/loss_g") == [None, g[2], g[5], g[5]]
+
+
+def test_a_resumed_run_shows_the_last_values_of_the_run_before(tmp_path: Path) -> None:
+    module = gan(n_critic=5, penalties=[Penalty("r1", 1.0, 5)])
+    fit(module, tmp_path, steps=6)
+    checkpoint: dict[str, Any] = {}
+    module.on_save_checkpoint(checkpoint)
+    other = gan()
+    other.on_load_checkpoint(checkpoint)
+    assert other.latest == module.latest and {"r1", "loss_g"} < other.latest.keys()
+    del checkpoint["latest"]  # of a run made before it was kept
+    other.on_load_checkpoint(checkpoint)
+
+
 def test_weights_of_a_wgan_stay_within_their_bound(tmp_path: Path) -> None:
     module = gan(loss="wasserstein", weight_clip=0.01)
     fit(module, tmp_path)
@@ -195,67 +222,3 @@ def test_the_adaptive_probability_follows_d_and_survives_a_checkpoint(tmp_path: 
     other.on_load_checkpoint(checkpoint)
     assert other.adaptive is not None and other.adaptive.p == adaptive.p
     assert (other.steps, other.images_seen) == (8, 64)
-
-
-# Sampling
-
-
-def test_an_image_depends_on_its_seed_alone() -> None:
-    module = gan().eval()
-    torch.testing.assert_close(
-        module.sample(3, seeds=[5, 6, 7])[1:], module.sample(2, seeds=[6, 7]), rtol=0, atol=1e-6
-    )
-    assert not torch.allclose(module.sample(1, seeds=[1]), module.sample(1, seeds=[2]))
-
-
-def test_a_conditional_model_draws_the_class_it_is_asked_for() -> None:
-    module = gan(generator=Generator(num_classes=3)).eval()
-    images = module.sample(2, seeds=[4, 4], labels=torch.tensor([1, 2]))
-    assert not torch.allclose(images[0], images[1])
-    torch.testing.assert_close(module.sample(1, seeds=[4]), images[:1])
-    shown = module.previews(Batch(images, images, images))
-    assert shown["classes"].shape == (3, 8, 1, SIZE, SIZE)
-    assert shown["interpolation"].shape == (8, 8, 1, SIZE, SIZE)
-    with pytest.raises(ValueError, match="trained without labels"):
-        gan().sample(1, seeds=[0], labels=torch.tensor([0]))
-
-
-def test_the_ends_of_an_interpolation_are_samples() -> None:
-    shown = gan().eval().previews(None)  # type: ignore[arg-type]
-    torch.testing.assert_close(shown["interpolation"][:, 0], shown["samples"][:8])
-    torch.testing.assert_close(shown["interpolation"][:, -1], shown["samples"][8:16])
-
-
-# Settings
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"loss": "hing"}, "unknown adversarial loss 'hing'; known: minimax"),
-        ({"n_critic": 0}, "n_critic=0; expected at least 1"),
-        ({"micro_batches": 0}, "micro_batches=0"),
-        ({"augment": "colour"}, "'colour'"),
-        ({"decay": "exponential"}, "'exponential'; known"),
-        ({"penalties": PENALTIES[:1], "compile_discriminator": True}, "compile the generator"),
-    ],
-)
-def test_settings_that_cannot_work_are_refused(changes: dict[str, Any], words: str) -> None:
-    with pytest.raises(ValueError) as caught:
-        gan(**changes)
-    assert words in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("setting", "own"),
-    [
-        ({"gradient_clip_val": 1.0}, "method.gradient_clip=1.0"),
-        ({"accumulate_grad_batches": 2}, "method.micro_batches=2"),
-    ],
-)
-def test_settings_of_the_trainer_point_to_the_methods_own(
-    tmp_path: Path, setting: dict[str, Any], own: str
-) -> None:
-    with pytest.raises(ValueError) as caught:
-        gan().check_trainer(trainer(tmp_path, [], **setting))
-    assert own in str(caught.value)

@@ -149,7 +149,7 @@ def test_a_resumed_run_goes_on_with_every_schedule_to_the_bit(tmp_path: Path) ->
     [
         ({"augment_p": 1.5}, "augment_p must lie in [0, 1], got 1.5"),
         ({"augment_p": LinearSchedule(0, 2, 9)}, "augment_p must lie in [0, 1], got 2"),
-        ({"augment_p": 0.5, "adaptive": AdaptiveProbability(0.6, 80)}, "adaptive=null"),
+        ({"augment_p": 0.5, "adaptive": AdaptiveProbability(0.6, 80)}, "adaptive=null, or leave"),
     ],
 )
 def test_probabilities_that_cannot_be_are_refused(changes: dict[str, Any], words: str) -> None:
