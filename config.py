@@ -96,6 +96,7 @@ class Sample(Use):
     """What ``sample.py`` takes; values are in ``conf/sample.yaml``."""
 
     task: str = MISSING
+    label: int | None = None
     output: str = MISSING
 
 

@@ -91,7 +91,7 @@ def generate(run: RunInUse) -> Tensor:
     asked, (rank, world_size) = run.asked, run.share
     made = list(
         tqdm(
-            chunks(run.module, asked["n"], asked["seed"], rank, world_size),
+            chunks(run.module, asked["n"], asked["seed"], rank, world_size, asked["label"]),
             desc=f"sampling in chunks of {run.module.chunk_size}",
             disable=rank > 0 or None,
         )

@@ -13,6 +13,7 @@ import experiment
 import run_folder
 from config import ConfigError, nearest
 from lightning_modules.base import ImageModule
+from schema_check import resolve_target
 
 
 @dataclass
@@ -72,12 +73,18 @@ def _apply_data(config: dict[str, Any], asked: dict[str, Any]) -> None:
 
 
 def _apply_sampling(config: dict[str, Any], asked: dict[str, Any]) -> None:
+    """Replace the method's settings of sampling: its ``sampling``, or those it names itself."""
     wanted = {key: value for key, value in asked.items() if value is not None}
-    own = config["method"].get("sampling", {})
+    method = config["method"]
+    own, known = method.get("sampling"), list(method.get("sampling") or {})
+    if own is None:
+        target = resolve_target(method["_target_"], "method")
+        own, known = method, list(getattr(target, "sampling_settings", ()))
     for key, value in wanted.items():
-        if key not in own:
-            method = config["method"]["_target_"].rsplit(".", 1)[-1]
-            raise ConfigError(f"{method} has no sampling.{key}{nearest(key, own)}")
+        if key not in known:
+            name = method["_target_"].rsplit(".", 1)[-1]
+            hint = nearest(key, known) if known else "; it takes none"
+            raise ConfigError(f"{name} has no sampling.{key}{hint}")
         own[key] = value
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +48,12 @@ class GenerationTracker(Callback):
         extractor_weights: str | None,
         extractor_sha256: str | None,
         metrics: list[str],
-        raw_metrics: list[str],
         n: int,
         n_final: int,
         every_n_validations: int,
         seed: int,
         cache: str,
+        raw_metrics: Sequence[str] = (),
     ) -> None:
         if min(n, n_final) < 2 or every_n_validations < 1:
             raise ValueError(

@@ -81,7 +81,7 @@ class Guards(Callback):
         raise NonFiniteLoss(
             f"the {what} became {norm.item()} at step {module.steps} "
             f"({module.images_seen:,} images); the last good checkpoint is kept. "
-            "Lower the learning rate, lengthen the warm-up or set trainer.gradient_clip_val"
+            "Lower the learning rate, lengthen the warm-up or clip the gradient"
         )
 
 

@@ -17,7 +17,7 @@ import sample
 import use_run
 from config import ConfigError
 from metrics.extractors import build_extractor
-from tests.compose import composed
+from tests.compose import checked, composed
 
 
 def request(*overrides: str, name: str = "sample") -> dict[str, Any]:
@@ -44,6 +44,48 @@ def test_data_that_moved_are_found_where_evaluate_is_told() -> None:
     assert config["data"]["folder"] == "/new"
     with pytest.raises(ConfigError, match=r"ImageFolder.* has no data\.data_dir"):
         use_run._apply_data(config, request("data.data_dir=/new", name="evaluate")["data"])
+
+
+GAN = {"_target_": "lightning_modules.gan.GAN", "truncation": None, "n_critic": 1}
+DDPM = {"_target_": "lightning_modules.ddpm.DDPM", "sampling": {"steps": 10}}
+
+
+@pytest.mark.parametrize("name", ["sample", "evaluate"])
+def test_a_setting_of_sampling_replaces_the_runs_own(name: str) -> None:
+    config = {"method": dict(GAN)}
+    asked = request("sampling.truncation=0.7", name=name)["sampling"]
+    use_run._apply_sampling(config, asked)
+    assert config["method"] == {**GAN, "truncation": 0.7}
+    config = {"method": {**DDPM, "sampling": {"steps": 10}}}
+    use_run._apply_sampling(config, request("sampling.steps=5", name=name)["sampling"])
+    assert config["method"]["sampling"] == {"steps": 5}
+
+
+@pytest.mark.parametrize(
+    ("method", "override", "words"),
+    [
+        (GAN, "sampling.steps=5", "GAN has no sampling.steps; known: truncation"),
+        (GAN, "+sampling.n_critic=5", "GAN has no sampling.n_critic"),
+        (DDPM, "sampling.truncation=0.7", "DDPM has no sampling.truncation; known: steps"),
+        (
+            {"_target_": "lightning_modules.classifier.Classifier"},
+            "sampling.steps=5",
+            "Classifier has no sampling.steps; it takes none",
+        ),
+    ],
+)
+def test_a_setting_of_sampling_that_the_method_has_not_is_refused(
+    method: dict[str, Any], override: str, words: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        use_run._apply_sampling({"method": dict(method)}, request(override)["sampling"])
+    assert words in str(caught.value)
+
+
+def test_a_run_made_before_raw_scores_can_be_used() -> None:
+    config = checked("experiment=quick/gan")
+    del config["callbacks"]["generation"]["raw_metrics"]
+    experiment.check_plain(config)
 
 
 # Outputs
