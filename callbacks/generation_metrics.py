@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from tqdm import tqdm
 
-from callbacks.run_record import merge_json
+from callbacks.run_record import record_protocol
 from lightning_modules.base import ImageModule
 from lightning_modules.generation import generate
 from metrics.extractors import FeatureExtractor, build_extractor
@@ -128,7 +127,7 @@ class GenerationTracker(Callback):
         """Score ``n`` images of the weights that the module holds, under metrics' names."""
         for name, value in self._values(trainer, module, n, metrics).items():
             module.report(metric_key("gen", name + suffix, self.extractor_name, n), value)
-        self._record(trainer, self.protocol(trainer, module, n, weights))
+        record_protocol(trainer, self.protocol(trainer, module, n, weights))
 
     def _values(
         self, trainer: Trainer, module: ImageModule, n: int, metrics: list[str]
@@ -159,14 +158,6 @@ class GenerationTracker(Callback):
             seed=self.seed,
             sampling=module.sampling_record(),
         )
-
-    def _record(self, trainer: Trainer, record: ProtocolRecord) -> None:
-        """Add the protocol to the run's ``run.json``."""
-        path = Path(trainer.default_root_dir) / "run.json"
-        if not trainer.is_global_zero or not path.exists():
-            return
-        known = json.loads(path.read_text()).get("protocols", {})
-        merge_json(path, protocols={**known, record.id: record.as_dict()})
 
     def state_dict(self) -> dict[str, Any]:
         return {"validations": self.validations}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from callbacks.generation_metrics import protocol, training_reference
-from callbacks.run_record import merge_json
+from callbacks.run_record import record_protocol
 from functional.images import to_float, to_uint8
 from functional.restore_tasks import RestoreTask
 from functional.seeding import image_seeds
@@ -196,9 +194,9 @@ class RestorationTracker(Callback):
         self, trainer: Trainer, module: ImageModule, sampler: str, n: int, final: bool
     ) -> None:
         """Add the protocol of FID, or of PSNR and SSIM alone, to the run's ``run.json``."""
-        data, path = trainer.datamodule, Path(trainer.default_root_dir) / "run.json"  # type: ignore[attr-defined]
-        if not trainer.is_global_zero or not path.exists():
+        if not trainer.is_global_zero:
             return
+        data = trainer.datamodule  # type: ignore[attr-defined]
         weights = "ema" if module.evaluation_weights else "raw"
         shared: dict[str, Any] = {
             "weights": weights,
@@ -212,8 +210,7 @@ class RestorationTracker(Callback):
             )  # fmt: skip
         else:
             record = pixel_protocol(data, n, sampler, **shared)
-        known = json.loads(path.read_text()).get("protocols", {})
-        merge_json(path, protocols={**known, record.id: record.as_dict()})
+        record_protocol(trainer, record)
 
     def state_dict(self) -> dict[str, Any]:
         return {"validations": self.validations}

@@ -17,6 +17,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from callbacks.throughput import Throughput
 from lightning_modules.base import ImageModule
+from metrics.protocol import ProtocolRecord
 
 # Scores that grow as they get better; every other one that validation reports falls.
 RISING = ("precision", "recall", "density", "coverage", "is/", "top1", "psnr", "ssim", "accuracy")
@@ -39,6 +40,15 @@ def merge_json(path: Path, **fields: Any) -> None:
     """Set ``fields`` in the JSON object in ``path``, which may not be there yet."""
     known = json.loads(path.read_text()) if path.exists() else {}
     write_json(path, {**known, **fields})
+
+
+def record_protocol(trainer: Trainer, record: ProtocolRecord) -> None:
+    """Add what scores stand on to the ``run.json`` of the run, where there is one, by its id."""
+    path = Path(trainer.default_root_dir) / "run.json"
+    if not trainer.is_global_zero or not path.exists():
+        return
+    known = json.loads(path.read_text()).get("protocols", {})
+    merge_json(path, protocols={**known, record.id: record.as_dict()})
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
