@@ -121,6 +121,32 @@ class ProjectionHead(nn.Module):
             return logits + projection.sum(dim=1)
 
 
+class FeatureDiscriminator(nn.Module):
+    """A discriminator whose logits are a head on its ``features``.
+
+    Attributes:
+        num_classes: 0 is unconditional.
+        head: logits ``(N,)`` from features, features and labels; see :class:`ProjectionHead`.
+    """
+
+    num_classes: int
+    head: nn.Module
+
+    def features(self, images: Tensor) -> Tensor:
+        """Give float32 ``(N, D)`` of ``images``; no label enters."""
+        raise NotImplementedError
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Give float32 logits ``(N,)`` of ``images`` ``(N, C, H, W)`` in [-1, 1].
+
+        Raises:
+            ValueError: where ``images`` or ``labels`` do not fit the network.
+        """
+        check_labels(labels, self.num_classes, len(images))
+        phi = self.features(images)
+        return cast(Tensor, self.head(phi, phi, labels))
+
+
 def halvings(image_size: int) -> tuple[int, int]:
     """Give the smallest map's size, 4 to 7, and how often it doubles: 32 is 4 x 2^3, 28 is 7 x 2^2.
 

@@ -6,17 +6,15 @@ layers and their initialisation are those of the authors' code.
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from networks.blocks import (
+    FeatureDiscriminator,
     ProjectionHead,
     check_choice,
     check_images,
-    check_labels,
     latent_with_labels,
     normalise_spectrally,
 )
@@ -77,7 +75,7 @@ class Generator(nn.Module):
         return torch.tanh(self.up2(h).float() / 2)
 
 
-class Discriminator(nn.Module):
+class Discriminator(FeatureDiscriminator):
     """Images to logits: two 4 x 4 convolutions of stride 2, dense, and the logit.
 
     Args:
@@ -114,16 +112,6 @@ class Discriminator(nn.Module):
         if spectral_norm:
             normalise_spectrally(self)
         self.to(memory_format=torch.channels_last)
-
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Give float32 logits ``(N,)`` of ``images`` ``(N, C, H, W)`` in [-1, 1].
-
-        Raises:
-            ValueError: where ``images`` or ``labels`` do not fit the network.
-        """
-        check_labels(labels, self.num_classes, len(images))
-        phi = self.features(images)
-        return cast(Tensor, self.head(phi, phi, labels))
 
     def features(self, images: Tensor) -> Tensor:
         """Give ``(N, 16 * width)`` float32: the dense layer; no label enters."""

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from networks.blocks import (
+    FeatureDiscriminator,
     ProjectionHead,
     check_images,
     check_labels,
@@ -193,7 +194,7 @@ class Generator(nn.Module):
         return torch.tanh(images) if self.tanh else images
 
 
-class Discriminator(nn.Module):
+class Discriminator(FeatureDiscriminator):
     """R3GAN's discriminator: the generator's stages in reverse order, images to logits.
 
     The last maps are weighted by one learnt filter per channel over all positions and summed: these
@@ -244,16 +245,6 @@ class Discriminator(nn.Module):
             self.head = ProjectionHead(widths[0], widths[0], num_classes)
         he_normal(self.head.linear)
         self.to(memory_format=torch.channels_last)
-
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Give float32 logits ``(N,)`` of ``images`` ``(N, C, H, W)`` in [-1, 1].
-
-        Raises:
-            ValueError: where ``images`` or ``labels`` do not fit the network.
-        """
-        check_labels(labels, self.num_classes, len(images))
-        phi = self.features(images)
-        return cast(Tensor, self.head(phi, phi, labels))
 
     def features(self, images: Tensor) -> Tensor:
         """Give ``(N, widths[0])`` float32: each of the last maps under its learnt filter."""

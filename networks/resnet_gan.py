@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from networks.blocks import (
     BatchNorm,
+    FeatureDiscriminator,
     ProjectionHead,
     check_choice,
     check_images,
@@ -135,7 +136,7 @@ class Generator(nn.Module):
         return torch.tanh(self.head(F.relu(self.norm_out(h))).float())
 
 
-class Discriminator(nn.Module):
+class Discriminator(FeatureDiscriminator):
     """SNGAN's discriminator: images to logits, by pooling and, with classes, projection.
 
     At the paper's settings for CIFAR-10 (width 128, four blocks, two of which halve) it has
@@ -183,16 +184,6 @@ class Discriminator(nn.Module):
         if spectral_norm:
             normalise_spectrally(self)
         self.to(memory_format=torch.channels_last)
-
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Give float32 logits ``(N,)`` of ``images`` ``(N, C, H, W)`` in [-1, 1].
-
-        Raises:
-            ValueError: where ``images`` or ``labels`` do not fit the network.
-        """
-        check_labels(labels, self.num_classes, len(images))
-        phi = self.features(images)
-        return cast(Tensor, self.head(phi, phi, labels))
 
     def features(self, images: Tensor) -> Tensor:
         """Give ``(N, D)`` float32: the last maps, after their ReLU, pooled over positions."""
