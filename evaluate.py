@@ -96,7 +96,7 @@ def build_extractor(run: RunInUse) -> FeatureExtractor:
 def build_reference(run: RunInUse, extractor: FeatureExtractor) -> tuple[ReferenceStatistics, str]:
     """Give statistics of the training split that the run was trained on, and the data's name."""
     import experiment
-    from callbacks.generation_metrics import training_reference
+    from callbacks.tracker import training_reference
 
     data = experiment.build_data(run.config)
     if run.fabric.is_global_zero:
@@ -132,7 +132,7 @@ def describe(
 ) -> dict[str, Any]:
     """Give what the scores stand on: weights, how far trained, and the protocol with its id."""
     import experiment
-    from callbacks.generation_metrics import protocol
+    from callbacks.tracker import protocol
 
     asked = run.asked
     record = protocol(

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
-from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
+from lightning import Trainer
 from torch import Tensor
 
-from callbacks.generation_metrics import protocol, training_reference
 from callbacks.run_record import record_protocol
+from callbacks.tracker import Tracker
 from functional.images import to_float, to_uint8
 from functional.restore_tasks import RestoreTask
 from functional.seeding import image_seeds
 from lightning_modules.base import ImageModule
-from metrics.extractors import FeatureExtractor, build_extractor
 from metrics.generation import GenerationMetrics
 from metrics.protocol import ProtocolRecord, metric_key
-from metrics.reference import ReferenceStatistics
 from metrics.restoration import baselines
 from metrics.score_table import ScoreTable
 
@@ -31,7 +29,7 @@ Outputs = dict[str, tuple[Tensor, Tensor | None]]
 The model's own name is empty."""
 
 
-class RestorationTracker(Callback):
+class RestorationTracker(Tracker):
     """Scores restored test images on ``restore/<task>/psnr``, ``.../psnr-masked`` and so on.
 
     The first ``n`` images of the test split after every k-th validation, and ``n_final`` in the
@@ -65,51 +63,19 @@ class RestorationTracker(Callback):
         seed: int,
         cache: str,
     ) -> None:
-        if min(n, n_final) < 2 or every_n_validations < 1 or seed < 0:
-            raise ValueError(
-                f"{n=}, {n_final=}, {every_n_validations=}, {seed=}: "
-                "expected at least 2 images, 1 validation and a seed of 0"
-            )
+        super().__init__(
+            extractor, extractor_weights, extractor_sha256, n, n_final, every_n_validations, seed,
+            cache,
+        )  # fmt: skip
         self.task_names = None if tasks is None else list(tasks)
-        self.extractor_name = extractor
-        self.weights, self.sha256 = extractor_weights, extractor_sha256
-        self.n, self.n_final, self.seed, self.cache = n, n_final, seed, cache
-        self.every_n_validations = every_n_validations
-        self.validations = 0
         self.tasks: list[RestoreTask] = []
-        self.extractor: FeatureExtractor | None = None
-        self._reference: ReferenceStatistics | None = None
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Build tasks and feature network now: what is missing shows before training."""
-        self._prepare(trainer, pl_module)
-
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._prepare(trainer, pl_module)
-
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.sanity_checking:
-            return
-        self.validations += 1
-        if self.validations % self.every_n_validations == 0 or trainer.should_stop:
-            for task in self.tasks:
-                self._score(trainer, pl_module, task, self.n, final=False)
-
-    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        for task in self.tasks:
-            self._score(trainer, pl_module, task, self.n_final, final=True)
-        if self.tasks and self.extractor is not None:
-            self._floor(trainer, pl_module)
-
-    def _prepare(self, trainer: Trainer, module: LightningModule) -> None:
-        assert isinstance(module, ImageModule)
-        if "restore" not in module.capabilities:
-            return
+    def begin(self, module: ImageModule) -> bool:
         names = self.task_names
         if names is None:
             names = list(getattr(module, "restore_tasks", ()))
-        if not names:
-            return
+        if "restore" not in module.capabilities or not names:
+            return False
         task: Callable[[str], RestoreTask] | None = getattr(module, "restore_task", None)
         if task is None:
             raise ValueError(
@@ -117,33 +83,41 @@ class RestorationTracker(Callback):
                 "set callbacks.restoration.tasks=[]"
             )
         self.tasks = [task(name) for name in names]
-        if self.extractor is None and self.extractor_name is not None:
-            self.extractor = build_extractor(
-                self.extractor_name, self.weights, self.sha256, device=module.device
-            )
-            data = trainer.datamodule  # type: ignore[attr-defined]
-            self._reference = training_reference(self.extractor, data, self.cache)
+        return True
 
-    def _score(
-        self, trainer: Trainer, module: LightningModule, task: RestoreTask, n: int, final: bool
-    ) -> None:
-        assert isinstance(module, ImageModule)
+    def score(self, trainer: Trainer, module: ImageModule, n: int, final: bool) -> None:
         n = min(n, trainer.datamodule.split_size("test"))  # type: ignore[attr-defined]
         if n < 2:
             return
-        table, track = ScoreTable(self._fids if final else lambda: None), f"restore/{task.name}"
+        for task in self.tasks:
+            self._score(trainer, module, task, n, final)
+        if final and self.extractor is not None:
+            self._floor(trainer, module, n)
+
+    def _score(
+        self, trainer: Trainer, module: ImageModule, task: RestoreTask, n: int, final: bool
+    ) -> None:
+        table = ScoreTable(self._fid_scorer if final else lambda: None)
         for indices, clean in self._chunks(trainer, module, n):
             for name, (images, hidden) in self._outputs(
                 module, task, indices, clean, final
             ).items():
                 table.add(name, indices, images, clean, hidden)
-        for name, values in table.compute().items():
-            for metric, value in values.items():
-                place = f"{track}/{name}" if name else track
-                of_features = metric.startswith("fid")
-                extractor, count = (self.extractor_name, n) if of_features else (None, None)
-                module.report(metric_key(place, metric, extractor, count), value)
-        self._record(trainer, module, f"restore {task.name}", n, final)
+        values: dict[str, float] = {}
+        for name, scores in table.compute().items():
+            place = "/".join(["restore", task.name, *filter(None, [name])])
+            values |= self._keyed(place, scores, n)
+        for key, value in values.items():
+            module.report(key, value)
+        self._record(trainer, module, task, n, values)
+
+    def _keyed(self, place: str, scores: dict[str, float], n: int) -> dict[str, float]:
+        """Give ``scores`` by their keys; those in features say which features, of how many."""
+        features = (self.extractor_name, n)
+        return {
+            metric_key(place, name, *(features if name.startswith("fid") else ())): value
+            for name, value in scores.items()
+        }
 
     def _outputs(
         self, module: ImageModule, task: RestoreTask, indices: Tensor, clean: Tensor, final: bool
@@ -173,53 +147,47 @@ class RestorationTracker(Callback):
             if number % trainer.world_size == trainer.global_rank:
                 yield torch.arange(start, start + len(images)), to_float(images)
 
-    def _fids(self) -> GenerationMetrics | None:
-        if self.extractor is None or self._reference is None:
-            return None
-        return GenerationMetrics(self.extractor, ["fid"], reference=self._reference, seed=self.seed)
+    def _fid_scorer(self) -> GenerationMetrics | None:
+        return None if self.extractor is None else self.scorer(["fid"])
 
-    def _floor(self, trainer: Trainer, module: LightningModule) -> None:
+    def _floor(self, trainer: Trainer, module: ImageModule, n: int) -> None:
         """Report the FID of the test images as they are: no output can be expected below it."""
-        assert isinstance(module, ImageModule)
-        n = min(self.n_final, trainer.datamodule.split_size("test"))  # type: ignore[attr-defined]
-        scorer = self._fids()
-        if n < 2 or scorer is None:
-            return
+        scorer = self.scorer(["fid"])
         for indices, clean in self._chunks(trainer, module, n):
             scorer.update(to_uint8(clean), indices)
-        for name, value in scorer.compute().items():
-            module.report(metric_key("restore/floor", name, self.extractor_name, n), value)
+        values = self._keyed("restore/floor", scorer.compute(), n)
+        for key, value in values.items():
+            module.report(key, value)
+        record_protocol(trainer, self.protocol(trainer, n, "raw", {"sampler": "none"}), values)
 
     def _record(
-        self, trainer: Trainer, module: ImageModule, sampler: str, n: int, final: bool
+        self,
+        trainer: Trainer,
+        module: ImageModule,
+        task: RestoreTask,
+        n: int,
+        values: dict[str, float],
     ) -> None:
-        """Add the protocol of FID, or of PSNR and SSIM alone, to the run's ``run.json``."""
-        if not trainer.is_global_zero:
-            return
-        data = trainer.datamodule  # type: ignore[attr-defined]
+        """Add to ``run.json`` what PSNR and SSIM stand on, and FID where it was measured."""
         weights = "ema" if module.evaluation_weights else "raw"
-        shared: dict[str, Any] = {
-            "weights": weights,
-            "precision": str(trainer.precision),
-            "seed": self.seed,
-        }
-        if final and self.extractor is not None and self._reference is not None:
-            record = protocol(
-                self.extractor, self._reference, dataset=data.name, n=n,
-                sampling={"sampler": sampler}, **shared,
-            )  # fmt: skip
-        else:
-            record = pixel_protocol(data, n, sampler, **shared)
-        record_protocol(trainer, record)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"validations": self.validations}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.validations = state_dict["validations"]
+        sampler, corruption = f"restore {task.name}", f"{task.about}, seeds of {self.seed}"
+        in_features = [key for key in values if "/fid" in key]
+        if in_features:
+            record = self.protocol(trainer, n, weights, {"sampler": sampler})
+            record_protocol(trainer, replace(record, corruption=corruption), in_features)
+        record = pixel_protocol(
+            trainer.datamodule,  # type: ignore[attr-defined]
+            n,
+            sampler=sampler,
+            corruption=corruption,
+            weights=weights,
+            precision=str(trainer.precision),
+            seed=self.seed,
+        )
+        record_protocol(trainer, record, [key for key in values if key not in in_features])
 
 
-def pixel_protocol(data: Any, n: int, sampler: str, **shared: Any) -> ProtocolRecord:
+def pixel_protocol(data: Any, n: int, **of_the_model: Any) -> ProtocolRecord:
     """Give the record of PSNR and SSIM, which look at pixels: each output with its own original."""
     return ProtocolRecord(
         extractor="pixels",
@@ -231,10 +199,9 @@ def pixel_protocol(data: Any, n: int, sampler: str, **shared: Any) -> ProtocolRe
         reference_n=n,
         reference_sha256=data.fingerprint("test"),
         n_generated=n,
-        sampler=sampler,
         spacing=None,
         nfe=1,
         eta=None,
         guidance=None,
-        **shared,
+        **of_the_model,
     )

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +43,23 @@ def merge_json(path: Path, **fields: Any) -> None:
     write_json(path, {**known, **fields})
 
 
-def record_protocol(trainer: Trainer, record: ProtocolRecord) -> None:
-    """Add what scores stand on to the ``run.json`` of the run, where there is one, by its id."""
+def record_protocol(trainer: Trainer, record: ProtocolRecord, keys: Iterable[str]) -> None:
+    """Add to the ``run.json`` of the run, where there is one, what the scores ``keys`` stand on.
+
+    ``protocols`` has the record by its id, ``protocol_of`` the id by key: those of validations for
+    ``best`` and ``last``, those of the test for ``final``.
+    """
     path = Path(trainer.default_root_dir) / "run.json"
     if not trainer.is_global_zero or not path.exists():
         return
-    known = json.loads(path.read_text()).get("protocols", {})
-    merge_json(path, protocols={**known, record.id: record.as_dict()})
+    known, stage = json.loads(path.read_text()), "test" if trainer.testing else "validation"
+    stages = known.get("protocol_of", {})
+    ids = {**stages.get(stage, {}), **dict.fromkeys(keys, record.id)}
+    merge_json(
+        path,
+        protocols={**known.get("protocols", {}), record.id: record.as_dict()},
+        protocol_of={**stages, stage: ids},
+    )
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

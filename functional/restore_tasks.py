@@ -29,10 +29,12 @@ class RestoreTask:
         name: part of the scores' keys, e.g. ``random-75``.
         operator: gives the operator of N images of their N seeds, on a device; one with an
             attribute ``mask``, bool ``(N, 1, H, W)``, where pixels are hidden.
+        about: what is done to an image, in full: scores are comparable where it is the same.
     """
 
     name: str
     operator: Callable[[Sequence[int], torch.device], Operator]
+    about: str
 
 
 def mask_task(name: str, image: Pair, patch: Pair) -> RestoreTask:
@@ -58,4 +60,4 @@ def mask_task(name: str, image: Pair, patch: Pair) -> RestoreTask:
         visible = draw_mask(kind, grid, ratio, ImageNoise(seeds, device))
         return MaskOperator(name, pixels_of_patches(hidden_patches(visible, patches), patch, image))
 
-    return RestoreTask(name, operator)
+    return RestoreTask(name, operator, f"{name} in patches of {patch[0]} x {patch[1]}")

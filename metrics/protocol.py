@@ -20,6 +20,7 @@ MEASUREMENT = (
     "reference_sha256",
     "n_generated",
     "quantisation",
+    "corruption",
 )
 """The fields that say how is measured; the others say what is measured."""
 
@@ -47,6 +48,7 @@ class ProtocolRecord:
         weights: "ema" or "raw".
         precision: of the model while it samples, as Lightning names it.
         seed: of the first image.
+        corruption: what was done to the images that are restored; None for images from noise.
     """
 
     extractor: str
@@ -67,6 +69,7 @@ class ProtocolRecord:
     weights: str
     precision: str
     seed: int
+    corruption: str | None = None
 
     @property
     def id(self) -> str:
@@ -77,11 +80,14 @@ class ProtocolRecord:
     def measurement_id(self) -> str:
         """As ``id``, over the fields of the measurement alone: the same for every method."""
         record = self.as_dict()
-        return short_hash({name: record[name] for name in MEASUREMENT})
+        return short_hash({name: record[name] for name in MEASUREMENT if name in record})
 
     def as_dict(self) -> dict[str, Any]:
         """Give the record as plain values, for JSON."""
-        return asdict(self)
+        record = asdict(self)
+        if self.corruption is None:
+            del record["corruption"]
+        return record
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ProtocolRecord:
@@ -91,7 +97,7 @@ class ProtocolRecord:
             ValueError: where a field is missing or unknown.
         """
         names = {field.name for field in fields(cls)}
-        if missing := sorted(names - set(values)):
+        if missing := sorted(names - set(values) - {"corruption"}):
             raise ValueError(f"the protocol record lacks {missing}: evaluate the run again")
         if unknown := sorted(set(values) - names):
             raise ValueError(f"the protocol record has the unknown fields {unknown}")
@@ -100,7 +106,7 @@ class ProtocolRecord:
 
 def differences(a: ProtocolRecord, b: ProtocolRecord) -> dict[str, tuple[Any, Any]]:
     """Give the fields in which two records differ, with both values, in the record's order."""
-    left, right = a.as_dict(), b.as_dict()
+    left, right = asdict(a), asdict(b)
     return {name: (left[name], right[name]) for name in left if left[name] != right[name]}
 
 

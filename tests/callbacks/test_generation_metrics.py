@@ -156,6 +156,10 @@ def test_the_end_is_scored_on_its_own_number_of_images_under_a_protocol(tmp_path
     assert (final["reference_dataset"], final["reference_split"]) == ("fake", "train")
     assert final["reference_n"] == data().split_size("reference")
     assert (final["sampler"], final["nfe"], final["precision"]) == ("one pass", 1, "32-true")
+    for stage, n in (("validation", 16), ("test", 24)):
+        of_key = content["protocol_of"][stage]
+        assert of_key.keys() == {FID.format(n), FID.format(n).replace("fid", "precision")}
+        assert {content["protocols"][id]["n_generated"] for id in of_key.values()} == {n}
 
 
 def test_without_an_average_the_protocol_says_raw(tmp_path: Path) -> None:

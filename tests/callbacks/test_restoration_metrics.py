@@ -13,10 +13,11 @@ from callbacks.run_record import read_rows, write_json
 from functional.images import to_float
 from functional.restore_tasks import mask_task
 from functional.seeding import image_seeds
+from metrics.protocol import ProtocolRecord
 from metrics.restoration import image_scores
 from tests.callbacks.toy import Toy
 from tests.lightning_modules.tiny import SIZE, data, trainer
-from tests.lightning_modules.tiny_mae import PATCH, mae
+from tests.lightning_modules.tiny_mae import PATCH, mae, network
 
 pytestmark = pytest.mark.filterwarnings("ignore:FID of .* images")
 TASK = "restore/random-75/"
@@ -71,8 +72,27 @@ def test_the_end_has_baselines_and_the_floor_beside_the_model(tmp_path: Path) ->
             assert keys <= found.keys()
     assert found["restore/floor/fid/fmnist_cnn@12"] >= 0
     assert not any(key.startswith("gen/") for key in found)
-    records = json.loads((tmp_path / "run.json").read_text())["protocols"].values()
-    assert [r["sampler"] for r in records] == ["restore random-75", "restore block-50"]
+    content = json.loads((tmp_path / "run.json").read_text())
+    stands_on = {k: content["protocols"][id] for k, id in content["protocol_of"]["test"].items()}
+    assert stands_on.keys() == {key for key in found if key.startswith("restore/")}
+    assert stands_on[f"{TASK}psnr"]["extractor"] == "pixels"
+    assert stands_on[f"{TASK}fid/fmnist_cnn@12"]["extractor"] == "fmnist_cnn"
+    assert {r["n_generated"] for r in stands_on.values()} == {12}
+    assert stands_on["restore/floor/fid/fmnist_cnn@12"]["sampler"] == "none"
+
+
+def test_masks_of_other_patches_or_seeds_are_another_measurement(tmp_path: Path) -> None:
+    measured = set()
+    for number, (changes, patch) in enumerate([({}, PATCH), ({}, 4), ({"seed": 4}, PATCH)]):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        write_json(folder / "run.json", {})
+        module = mae(network=network(patch_size=patch))
+        trainer(folder, [tracker(tmp_path, **changes)], steps=3).fit(module, data())
+        (record,) = json.loads((folder / "run.json").read_text())["protocols"].values()
+        assert record["corruption"].startswith(f"random-75 in patches of {patch} x {patch}, seeds")
+        measured.add(ProtocolRecord.from_dict(record).measurement_id)
+    assert len(measured) == 3
 
 
 def test_pixel_scores_alone_have_a_protocol_too(tmp_path: Path) -> None:
