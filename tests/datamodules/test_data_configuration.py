@@ -22,6 +22,7 @@ NAMES = {
     "fashion_mnist_mini",
     "image_folder",
     "mnist",
+    "shapes",
 }
 
 
