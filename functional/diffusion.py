@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from functional.noise_schedule import NoiseSchedule
+from functional.noise_schedule import NoiseSchedule, VarianceExploding, VariancePreserving
 
 PREDICTIONS = ("eps", "x0", "v", "velocity", "edm")
 SIGMA_DATA = 0.5
@@ -133,3 +133,18 @@ def check_prediction(prediction: str) -> None:
     """Refuse a prediction that is not one of ``PREDICTIONS``."""
     if prediction not in PREDICTIONS:
         raise ValueError(f"unknown prediction {prediction!r}; known: {', '.join(PREDICTIONS)}")
+
+
+def check_pair(prediction: str, schedule: NoiseSchedule) -> None:
+    """Refuse an unknown prediction, or one that cannot be had on ``schedule``."""
+    check_prediction(prediction)
+    if (prediction == "edm") != isinstance(schedule, VarianceExploding):
+        raise ValueError(
+            f"prediction {prediction!r} does not go with {type(schedule).__name__}: "
+            "EDM's preconditioning and the VarianceExploding schedule belong together"
+        )
+    if prediction == "eps" and not isinstance(schedule, VariancePreserving):
+        raise ValueError(
+            "eps says nothing about the image where alpha is 0 (LinearPath at t = 1); "
+            "choose prediction v, velocity or x0"
+        )

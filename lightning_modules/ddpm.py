@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from datamodules.base import Batch
 from functional.diffusion import (
-    check_prediction,
+    check_pair,
     input_scale,
     levels,
     q_sample,
@@ -21,64 +21,15 @@ from functional.diffusion import (
     to_x0,
     without_overshoot,
 )
-from functional.noise_schedule import NoiseSchedule, VarianceExploding, VariancePreserving
-from functional.samplers import SAMPLERS, VARIANCES, evaluations
+from functional.noise_schedule import NoiseSchedule
+from functional.samplers import SAMPLERS
+from functional.sampling import Sampling
 from functional.seeding import ImageNoise, image_seeds
 from functional.time_grid import time_grid
 from functional.time_sampling import TimeSampler
 from lightning_modules.base import ImageModule
 
 PREVIEW_SEED = 1
-
-
-class Sampling:
-    """How images are drawn.
-
-    Args:
-        sampler: a name of ``functional.samplers.SAMPLERS``.
-        steps: of the sampler (Heun evaluates the network twice a step).
-        spacing: a name of ``functional.time_grid.SPACINGS``.
-        clip: hold the estimate of x_0 in [-1, 1].
-        eta: noise of DDIM; 0 for the others.
-        variance: of ancestral sampling, "fixed_small" or "fixed_large".
-    """
-
-    def __init__(
-        self,
-        sampler: str,
-        steps: int,
-        spacing: str,
-        clip: bool,
-        eta: float = 0.0,
-        variance: str = "fixed_large",
-    ) -> None:
-        if sampler not in SAMPLERS:
-            raise ValueError(f"unknown sampler {sampler!r}; known: {', '.join(SAMPLERS)}")
-        if eta < 0 or (eta and sampler != "ddim"):
-            raise ValueError(f"eta={eta} with sampler {sampler}; expected 0, or more with ddim")
-        if variance not in VARIANCES:
-            raise ValueError(f"unknown variance {variance!r}; known: {', '.join(VARIANCES)}")
-        self.sampler, self.steps, self.spacing, self.clip = sampler, steps, spacing, clip
-        self.eta, self.variance = eta, variance
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """What the sampler takes beyond the common arguments."""
-        own: dict[str, dict[str, Any]] = {
-            "ddim": {"eta": self.eta},
-            "ancestral": {"variance": self.variance},
-        }
-        return own.get(self.sampler, {})
-
-    def record(self) -> dict[str, Any]:
-        """Give the fields of the protocol record."""
-        return {
-            "sampler": self.sampler,
-            "spacing": self.spacing,
-            "nfe": evaluations(self.sampler, self.steps),
-            "clip": self.clip,
-            **self.options,
-        }
 
 
 class DDPM(ImageModule):
@@ -117,7 +68,7 @@ class DDPM(ImageModule):
         compile_network: bool = False,
     ) -> None:
         super().__init__()
-        _check_pair(prediction, schedule)
+        check_pair(prediction, schedule)
         if clipped_loss and not sampling.clip:
             raise ValueError(
                 "clipped_loss=True trains a network whose estimates leave [-1, 1]; "
@@ -234,17 +185,3 @@ class DDPM(ImageModule):
     def forward_flops(self) -> int:
         """Give the floating-point operations of one forward pass on one image."""
         return self.count_flops(self.network, self.image_shape, torch.ones(1))
-
-
-def _check_pair(prediction: str, schedule: NoiseSchedule) -> None:
-    check_prediction(prediction)
-    if (prediction == "edm") != isinstance(schedule, VarianceExploding):
-        raise ValueError(
-            f"prediction {prediction!r} does not go with {type(schedule).__name__}: "
-            "EDM's preconditioning and the VarianceExploding schedule belong together"
-        )
-    if prediction == "eps" and not isinstance(schedule, VariancePreserving):
-        raise ValueError(
-            "eps says nothing about the image where alpha is 0 (LinearPath at t = 1); "
-            "choose prediction v, velocity or x0"
-        )

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from datamodules.base import Batch
 from functional.noise_schedule import LinearPath, VarianceExploding, VariancePreserving
-from lightning_modules.ddpm import DDPM, Sampling
+from functional.sampling import Sampling
+from lightning_modules.ddpm import DDPM
 from tests.lightning_modules.tiny import SIZE, ddpm
 
 

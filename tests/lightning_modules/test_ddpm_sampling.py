@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from datamodules.base import Batch
 from functional.noise_schedule import VarianceExploding, VariancePreserving
+from functional.sampling import Sampling
 from functional.seeding import image_seeds
 from functional.time_sampling import TimeSampler
-from lightning_modules.ddpm import Sampling
 from tests.lightning_modules.tiny import SIZE, ddpm
 
 

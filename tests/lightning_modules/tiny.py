@@ -15,8 +15,9 @@ from callbacks.checkpoints import AtomicCheckpointIO
 from callbacks.run_record import MetricsFile
 from datamodules.fake import Fake
 from functional.noise_schedule import LinearPath
+from functional.sampling import Sampling
 from functional.time_sampling import TimeSampler
-from lightning_modules.ddpm import DDPM, Sampling
+from lightning_modules.ddpm import DDPM
 from networks.unet import UNet
 
 SIZE = 8
