@@ -163,10 +163,12 @@ class MaskOperator:
     Attributes:
         name: for tables and keys, e.g. ``inpaint-random-0.75``.
         mask: bool ``(N, 1, H, W)``, or one for all images ``(1, 1, H, W)``; True is hidden.
+        fill: what stands at hidden pixels; 0 is mid-grey.
     """
 
     name: str
     mask: Tensor
+    fill: float = 0.0
 
     def __post_init__(self) -> None:
         shape, dtype = tuple(self.mask.shape), self.mask.dtype
@@ -175,9 +177,9 @@ class MaskOperator:
                 f"the mask of {self.name!r} is {dtype} {shape}; expected torch.bool (N, 1, H, W)"
             )
 
-    def apply(self, images: Tensor, fill: float = 0.0) -> Tensor:
+    def apply(self, images: Tensor) -> Tensor:
         """Give ``images`` ``(N, C, H, W)`` with ``fill`` at the hidden pixels."""
-        return images.masked_fill(self.mask.to(images.device), fill)
+        return images.masked_fill(self.mask.to(images.device), self.fill)
 
     def paste(self, restored: Tensor, corrupted: Tensor) -> Tensor:
         """Give ``restored`` with the visible pixels of ``corrupted`` copied back, to the bit."""

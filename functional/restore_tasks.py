@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
-from torch import Tensor
 
-from functional.masking import MaskOperator, check_kind, draw_mask, keep_count
+from functional.corruption import Corruption, Gaussian, Masking, SaltAndPepper, Shape
+from functional.degradation import JPEG, Blur, Downsample, Grey
+from functional.masking import MASKS, MaskOperator, check_kind, draw_mask, keep_count
+from functional.operators import Operator
 from functional.patches import Pair, hidden_patches, patch_grid, pixels_of_patches
 from functional.seeding import ImageNoise
 
-
-class Operator(Protocol):
-    """What corrupts images ``(N, C, H, W)``: a mask, noise, blur, ..."""
-
-    def apply(self, images: Tensor) -> Tensor:
-        """Give ``images`` corrupted."""
+PATCH = 4
+"""Side of the patches that ``random-75`` and the like hide, where a model has none of its own."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +33,80 @@ class RestoreTask:
     name: str
     operator: Callable[[Sequence[int], torch.device], Operator]
     about: str
+
+
+def corruption_task(name: str, corruption: Corruption, shape: Shape) -> RestoreTask:
+    """Give the task of undoing ``corruption`` on images of ``shape`` (C, H, W).
+
+    Raises:
+        ValueError: where such images cannot be corrupted so.
+    """
+    corruption.check(shape)
+
+    def operator(seeds: Sequence[int], device: torch.device) -> Operator:
+        return corruption.draw(ImageNoise(seeds, device), shape)
+
+    about = json.dumps(corruption.describe(), sort_keys=True)
+    return RestoreTask(name, operator, f"{name} {about}")
+
+
+CORRUPTIONS: dict[str, tuple[str, Callable[[float], Corruption]]] = {
+    "denoise": ("0.5", Gaussian),
+    "deblur": ("1.5", Blur),
+    "inpaint": ("50", lambda percent: Masking(percent / 100)),
+    "salt_pepper": ("30", lambda percent: SaltAndPepper(percent / 100)),
+    "super-resolve": ("2", lambda factor: Downsample(whole(factor))),
+    "jpeg": ("10", lambda quality: JPEG(whole(quality))),
+}
+"""By the name of a task: an example of its strength, and the corruption of a strength.
+
+Noise in shares of the range from black to white, blur in pixels, pixels hidden or set in per cent,
+pixels averaged along a side, the quality of JPEG.
+"""
+
+
+def whole(value: float) -> int:
+    """Give ``value`` as an integer; a ValueError where it is none."""
+    if value != int(value):
+        raise ValueError(f"{value} is no whole number")
+    return int(value)
+
+
+def restore_task(name: str, shape: Shape) -> RestoreTask:
+    """Give the task of that name on images of ``shape`` (C, H, W).
+
+    ``denoise-0.5``, ``deblur-1.5``, ``inpaint-50``, ``salt_pepper-30``, ``super-resolve-2``,
+    ``jpeg-10`` (see ``CORRUPTIONS``), ``colorize``, or a mask of patches such as ``random-75``.
+
+    Raises:
+        ValueError: for another name, a strength that makes no sense, or images that it is not for.
+    """
+    if name == "colorize":
+        return corruption_task(name, Grey(), shape)
+    kind, strength = split_name(name)
+    if kind in MASKS:
+        return mask_task(name, shape[1:], (PATCH, PATCH))
+    if kind not in CORRUPTIONS or strength is None:
+        examples = [f"{key}-{example}" for key, (example, _) in CORRUPTIONS.items()]
+        raise ValueError(
+            f"unknown task {name!r}; expected, say, {', '.join(examples)}, colorize or random-75"
+        )
+    try:
+        corruption = CORRUPTIONS[kind][1](strength)
+    except ValueError as error:
+        raise ValueError(f"task {name!r}: {error}") from error
+    return corruption_task(name, corruption, shape)
+
+
+def split_name(name: str) -> tuple[str, float | None]:
+    """Give a task's kind and its strength: ``denoise-0.5`` is ("denoise", 0.5)."""
+    for kind in [*CORRUPTIONS, *MASKS]:
+        if name.startswith(f"{kind}-"):
+            try:
+                return kind, float(name.removeprefix(f"{kind}-"))
+            except ValueError:
+                return kind, None
+    return name, None
 
 
 def mask_task(name: str, image: Pair, patch: Pair) -> RestoreTask:

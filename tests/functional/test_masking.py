@@ -132,9 +132,9 @@ def test_an_unknown_kind_is_refused() -> None:
 def test_an_operator_hides_and_pastes_pixels_to_the_bit() -> None:
     mask = torch.zeros(1, 1, 4, 4, dtype=torch.bool)
     mask[..., :2] = True
-    operator = MaskOperator("left half", mask)
+    operator = MaskOperator("left half", mask, fill=0.5)
     images, restored = torch.randn(3, 2, 4, 4), torch.randn(3, 2, 4, 4)
-    corrupted = operator.apply(images, fill=0.5)
+    corrupted = operator.apply(images)
     assert (corrupted[..., :2] == 0.5).all() and torch.equal(corrupted[..., 2:], images[..., 2:])
     pasted = operator.paste(restored, corrupted)
     assert torch.equal(pasted[..., 2:], images[..., 2:])

@@ -4,9 +4,11 @@ import pytest
 import torch
 
 from functional.masking import MASKS
-from functional.restore_tasks import mask_task
+from functional.operators import noise_level
+from functional.restore_tasks import CORRUPTIONS, mask_task, restore_task
 
 CPU = torch.device("cpu")
+NAMES = [f"{kind}-{example}" for kind, (example, _) in CORRUPTIONS.items()]
 
 
 @pytest.mark.parametrize("kind", MASKS)
@@ -15,6 +17,33 @@ def test_a_mask_is_of_the_seed_alone_and_hides_the_named_share(kind: str) -> Non
     masks = task.operator([5, 6, 7], CPU).mask
     assert masks.shape == (3, 1, 8, 12) and masks.float().mean(dim=(1, 2, 3)).tolist() == [0.75] * 3
     assert torch.equal(task.operator([6], CPU).mask, masks[1:2])
+
+
+@pytest.mark.parametrize("name", [*NAMES, "colorize", "random-75"])
+def test_what_a_task_does_to_an_image_is_of_its_seed_alone_and_described(name: str) -> None:
+    task = restore_task(name, (3, 8, 8))
+    images = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    corrupted = task.operator([5, 6, 7], CPU).apply(images)
+    assert task.name == name and not torch.equal(corrupted, images)
+    assert torch.equal(task.operator([6], CPU).apply(images[1:2]), corrupted[1:2])
+    assert task.about.startswith(name) and task.about != name
+
+
+def test_a_task_s_operator_has_what_a_restorer_may_know() -> None:
+    def drawn(name: str) -> object:
+        return restore_task(name, (1, 8, 8)).operator(range(4), CPU)
+
+    assert noise_level(drawn("denoise-0.3")).tolist() == pytest.approx([0.3] * 4)
+    assert drawn("inpaint-50").mask.float().mean() == 0.5
+    assert drawn("deblur-1.5").sigma == 1.5
+    assert drawn("super-resolve-2").factor == 2
+    assert drawn("jpeg-10").quality == 10
+    assert not hasattr(drawn("salt_pepper-30"), "mask")
+
+
+def test_inpainting_leaves_black_at_hidden_pixels() -> None:
+    operator = restore_task("inpaint-50", (1, 8, 8)).operator([0], CPU)
+    assert (operator.apply(torch.ones(1, 1, 8, 8))[operator.mask] == -1).all()
 
 
 @pytest.mark.parametrize(
@@ -30,3 +59,23 @@ def test_a_mask_is_of_the_seed_alone_and_hides_the_named_share(kind: str) -> Non
 def test_a_name_without_a_mask_is_refused(name: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         mask_task(name, (8, 8), (2, 2))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("sharpen-2", "unknown task 'sharpen-2'; expected, say, denoise-0.5, .*colorize or random"),
+        ("denoise", "unknown task 'denoise'"),
+        ("denoise-much", "unknown task 'denoise-much'"),
+        ("denoise--0.5", "task 'denoise--0.5': sigma=-0.5"),
+        ("inpaint-100", r"task 'inpaint-100': ratio=1.0"),
+        ("super-resolve-2.5", "2.5 is no whole number"),
+        ("super-resolve-3", "does not divide"),
+        ("jpeg-0", "task 'jpeg-0': quality=0"),
+        ("colorize", "no colour"),
+        ("random-0", "hides none"),
+    ],
+)
+def test_a_task_that_is_none_is_refused(name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        restore_task(name, (1, 8, 8))
