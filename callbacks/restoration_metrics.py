@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,12 +15,14 @@ from callbacks.run_record import record_protocol
 from callbacks.tracker import Tracker
 from functional.images import to_float, to_uint8
 from functional.restore_tasks import RestoreTask
-from functional.seeding import image_seeds
+from functional.seeding import derive_seed, image_seeds
 from lightning_modules.base import ImageModule
+from metrics.classical import TUNING_IMAGES, baselines, tuned_strengths
 from metrics.generation import GenerationMetrics
 from metrics.protocol import ProtocolRecord, metric_key
-from metrics.restoration import baselines
 from metrics.score_table import ScoreTable
+
+log = logging.getLogger(__name__)
 
 CHUNK = 50
 """Images restored at once, at most; few, so that processes have about equal shares of n."""
@@ -69,6 +72,7 @@ class RestorationTracker(Tracker):
         )  # fmt: skip
         self.task_names = None if tasks is None else list(tasks)
         self.tasks: list[RestoreTask] = []
+        self._strengths: dict[str, dict[str, float]] = {}
 
     def begin(self, module: ImageModule) -> bool:
         names = self.task_names
@@ -98,6 +102,8 @@ class RestorationTracker(Tracker):
         self, trainer: Trainer, module: ImageModule, task: RestoreTask, n: int, final: bool
     ) -> None:
         table = ScoreTable(self._fid_scorer if final else lambda: None)
+        if final:
+            self._strengths[task.name] = self._tune(trainer, module, task)
         for indices, clean in self._chunks(trainer, module, n):
             for name, (images, hidden) in self._outputs(
                 module, task, indices, clean, final
@@ -131,9 +137,19 @@ class RestorationTracker(Tracker):
             restored = module.restore(corrupted, operator, seeds=seeds)
         outputs: Outputs = {"": (restored.float().cpu(), hidden)}
         if final:
-            filled = baselines(corrupted.cpu(), hidden)
-            outputs |= {name: (images, hidden) for name, images in filled.items()}
+            found = baselines(corrupted, operator, self._strengths[task.name])
+            outputs |= {name: (images.cpu(), hidden) for name, images in found.items()}
         return outputs
+
+    def _tune(self, trainer: Trainer, module: ImageModule, task: RestoreTask) -> dict[str, float]:
+        """Give the strengths of the classical filters, chosen on the first training images."""
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        clean = to_float(next(data.uint8_batches("train", TUNING_IMAGES)).to(module.device))
+        seeds = image_seeds(derive_seed(self.seed, TUNING_IMAGES), range(len(clean)))
+        strengths = tuned_strengths(clean, task.operator(seeds, module.device))
+        for name, strength in strengths.items():
+            log.info("restore/%s: %s at strength %.3g", task.name, name, strength)
+        return strengths
 
     def _chunks(
         self, trainer: Trainer, module: ImageModule, n: int

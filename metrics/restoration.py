@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from functional.fill import bilinear_fill, mean_fill, median_filter
 from functional.images import to_uint8
 
 RANGE = 255.0
@@ -106,18 +105,3 @@ def image_scores(restored: Tensor, clean: Tensor, hidden: Tensor | None) -> dict
         scores |= {"psnr-pasted": psnr(pasted, y), "ssim-pasted": ssim(pasted, y)}
         scores["ssim-masked-pasted"] = ssim(pasted, y, hidden)
     return scores
-
-
-def baselines(corrupted: Tensor, hidden: Tensor | None) -> dict[str, Tensor]:
-    """Give what stands beside a model in the table, images ``(N, C, H, W)`` by name.
-
-    The corrupted image itself; and where pixels are hidden their mean and a bilinear
-    interpolation, else a median filter of 3 x 3.
-    """
-    if hidden is None:
-        return {"corrupted": corrupted, "median": median_filter(corrupted)}
-    return {
-        "corrupted": corrupted,
-        "mean-fill": mean_fill(corrupted, hidden),
-        "bilinear": bilinear_fill(corrupted, hidden),
-    }

@@ -10,7 +10,7 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure,
 )
 
-from metrics.restoration import baselines, image_scores, psnr, quantised, ssim, ssim_map
+from metrics.restoration import image_scores, psnr, quantised, ssim, ssim_map
 
 
 def images(n: int = 3, channels: int = 3, size: int = 24, seed: int = 0) -> Tensor:
@@ -82,23 +82,3 @@ def test_scores_are_of_bytes_as_they_are_saved() -> None:
     rounded = quantised(slightly).div(127.5).sub(1).float()
     assert torch.equal(image_scores(slightly, clean, None)["psnr"],
                        image_scores(rounded, clean, None)["psnr"])  # fmt: skip
-
-
-def test_baselines_see_no_hidden_pixel_and_keep_the_visible_ones() -> None:
-    clean, hidden = images(), holes(images())
-    changed = torch.where(hidden, -clean, clean)
-    one, other = (baselines(x.masked_fill(hidden, 0.0), hidden) for x in (clean, changed))
-    for name in ("corrupted", "mean-fill", "bilinear"):
-        assert torch.equal(one[name], other[name])
-        assert torch.equal(one[name].masked_fill(hidden, 0), clean.masked_fill(hidden, 0))
-    quality = {
-        name: image_scores(x, clean, hidden)["psnr-masked"].mean() for name, x in one.items()
-    }
-    assert quality["bilinear"] > quality["mean-fill"]
-
-
-def test_noise_has_a_median_filter_as_its_baseline() -> None:
-    clean = images()
-    found = baselines(noisy(clean), None)
-    quality = {name: image_scores(x, clean, None)["psnr"].mean() for name, x in found.items()}
-    assert list(found) == ["corrupted", "median"] and quality["median"] > quality["corrupted"]
