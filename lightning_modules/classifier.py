@@ -11,10 +11,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
 from datamodules.base import Batch
 from lightning_modules.base import ImageModule
+from lightning_modules.optimisation import scheduled
 from networks.cnn_features import CNNFeatures
 
 
@@ -68,11 +68,7 @@ class Classifier(ImageModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer_factory(self.network.parameters())
-        scheduler = LambdaLR(optimizer, self.learning_rate_factor)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-        }
+        return scheduled(optimizer, self.learning_rate_factor)
 
     def on_train_end(self) -> None:
         """Write the weights that ``metrics.extractors`` reads, once the budget is used up."""

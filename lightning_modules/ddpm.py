@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
 from datamodules.base import Batch
 from functional.diffusion import (
@@ -28,6 +27,7 @@ from functional.seeding import ImageNoise, image_seeds
 from functional.time_grid import time_grid
 from functional.time_sampling import TimeSampler
 from lightning_modules.base import ImageModule
+from lightning_modules.optimisation import scheduled
 
 PREVIEW_SEED = 1
 
@@ -126,11 +126,7 @@ class DDPM(ImageModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer_factory(self.network.named_parameters())
-        scheduler = LambdaLR(optimizer, self.learning_rate_factor)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-        }
+        return scheduled(optimizer, self.learning_rate_factor)
 
     def denoise(self, x_t: Tensor, t: Tensor) -> Tensor:
         """Give the estimate of x_0, float32 as ``x_t``, at the scalar time ``t``."""

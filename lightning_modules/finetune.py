@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
 from datamodules.base import Batch
 from functional.layer_decay import layer_of, layer_scale, scale_groups, trained_names
@@ -17,6 +16,7 @@ from functional.supervised_augment import SupervisedAugment
 from functional.weight_decay import exempt_from_decay
 from lightning_modules.base import ImageModule
 from lightning_modules.feature_bank import keep_labelled, score_key
+from lightning_modules.optimisation import batch_factor, scheduled
 from lightning_modules.pretrained import Pretrained
 from networks.masked_vit import MaskedViT
 from networks.vit_classifier import ViTClassifier
@@ -132,15 +132,9 @@ class Finetune(ImageModule):
         named = [(n, p) for n, p in self.classifier.trainable() if n in self.scales]
         optimizer = exempt_from_decay(self.optimizer_factory(named), named)
         optimizer = scale_groups(optimizer, named, self.scales)
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        images = data.batch_size * self.trainer.accumulate_grad_batches
         for group in optimizer.param_groups:
-            group["lr"] *= images / self.base_batch if self.base_batch else 1.0
-        scheduler = LambdaLR(optimizer, self.learning_rate_factor)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-        }
+            group["lr"] *= batch_factor(self, self.base_batch)
+        return scheduled(optimizer, self.learning_rate_factor)
 
     # Scores
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
 from datamodules.base import Batch
+from functional.iterative_masking import check_range, cosine_ratio
 from functional.masked_pictures import attention_rows, comparison
 from functional.masking import MASKS, BatchNoise, MaskOperator, Noise, draw_mask, keep_count
 from functional.patches import (
@@ -29,7 +27,8 @@ from functional.restore_tasks import RestoreTask, mask_task
 from functional.seeding import ImageNoise, image_seeds
 from functional.weight_decay import exempt_from_decay
 from lightning_modules.base import ImageModule
-from networks.mae_checkpoint import load_weights
+from lightning_modules.optimisation import batch_factor, scheduled
+from networks.mae_checkpoint import load_weights, save_encoder
 from networks.masked_vit import MaskedViT
 
 PREVIEW_SEED, EVALUATION_SEED = 1, 0
@@ -55,6 +54,9 @@ class MAE(ImageModule):
         warmup_steps, decay: of the learning rate; the decay spans the budget of the run.
         initial_weights: file in the authors' layout or timm's that training begins from, or None.
         compile_network: compile the network; the keys of checkpoints stay as they are.
+        ratio_range: smallest and largest mask ratio of training, drawn for each batch by
+            ``functional.iterative_masking.cosine_ratio``; None for ``mask_ratio`` always, which
+            evaluation and pictures keep in either case.
     """
 
     capabilities = frozenset({"restore", "features"})
@@ -75,6 +77,7 @@ class MAE(ImageModule):
         decay: str,
         initial_weights: str | None = None,
         compile_network: bool = False,
+        ratio_range: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         draw_mask(mask, network.grid, mask_ratio, BatchNoise(1, "cpu"))
@@ -85,6 +88,7 @@ class MAE(ImageModule):
             raise ValueError(f"{mask_ratio=} hides no patch to learn from; set loss_on_all=True")
         self.network, self.optimizer_factory = network, optimizer
         self.mask, self.mask_ratio, self.repeats = mask, mask_ratio, repeats
+        self.ratio_range = None if ratio_range is None else check_range(ratio_range)
         self.normalised_targets, self.loss_on_all = normalised_targets, loss_on_all
         self.pooling, self.base_batch = pooling, base_batch
         self.learning_rate_factor = self.learning_rate_lambda(warmup_steps, decay)
@@ -102,9 +106,16 @@ class MAE(ImageModule):
 
     # Training
 
-    def draw(self, noise: Noise) -> Tensor:
-        """Give places ``(N, K)`` of visible patches under a mask as in training."""
-        return draw_mask(self.mask, self.network.grid, self.mask_ratio, noise)
+    def draw(self, noise: Noise, ratio: float | None = None) -> Tensor:
+        """Give places ``(N, K)`` of visible patches; None is ``mask_ratio``."""
+        ratio = self.mask_ratio if ratio is None else ratio
+        return draw_mask(self.mask, self.network.grid, ratio, noise)
+
+    def training_ratio(self) -> float:
+        """Give the mask ratio of this step: where there is a range, one for the whole batch."""
+        if self.ratio_range is None:
+            return self.mask_ratio
+        return cosine_ratio(self.ratio_range, self.network.patches, float(torch.rand(())))
 
     def loss(self, predicted: Tensor, images: Tensor, visible: Tensor) -> Tensor:
         """Give the mean squared error per image, ``(N,)``, of predicted patches ``(N, L, D)``."""
@@ -118,42 +129,23 @@ class MAE(ImageModule):
         images = batch.images
         if self.repeats > 1:
             images = images.repeat_interleave(self.repeats, dim=0)
-        visible = self.draw(BatchNoise(len(images), images.device))
+        ratio = self.training_ratio()
+        visible = self.draw(BatchNoise(len(images), images.device), ratio)
         loss = self.loss(self.network(images, visible), images, visible).mean()
         self.log("train/loss", loss)
         return loss
 
     def configure_optimizers(self) -> Any:
-        named = [(name, p) for name, p in self.network.named_parameters() if p.requires_grad]
+        named = [(n, p) for n, p in self.network.named_parameters() if p.requires_grad]
         optimizer = exempt_from_decay(self.optimizer_factory(named), named)
         for group in optimizer.param_groups:
-            group["lr"] *= self.learning_rate_scale
-        scheduler = LambdaLR(optimizer, self.learning_rate_factor)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-        }
-
-    @property
-    def learning_rate_scale(self) -> float:
-        """Images per optimiser step, of all processes and accumulated batches, over the base."""
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        images: int = data.batch_size * self.trainer.accumulate_grad_batches
-        return images / self.base_batch if self.base_batch else 1.0
+            group["lr"] *= batch_factor(self, self.base_batch)
+        return scheduled(optimizer, self.learning_rate_factor)
 
     def on_train_end(self) -> None:
         """Write the encoder for timm, once the budget is used up."""
         if self.trainer.is_global_zero and self.progress >= 1.0:
-            self.export(Path(self.trainer.default_root_dir) / "encoder.safetensors")
-
-    def export(self, path: Path, global_pool: str = "token") -> None:
-        """Write the encoder's weights as timm takes them, and how to make the model as metadata.
-
-        ``timm.create_model(model, num_classes=0, **arguments)``, both from the metadata, loads them
-        with ``strict=True``; its images are to be normalised by mean and std.
-        """
-        about = {key: json.dumps(value) for key, value in self.network.recipe(global_pool).items()}
-        save_file(self.network.encoder_state(global_pool), path, metadata=about)
+            save_encoder(self.network, Path(self.trainer.default_root_dir, "encoder.safetensors"))
 
     # Evaluation: masks are a function of the image's index alone
 
@@ -198,8 +190,8 @@ class MAE(ImageModule):
                 "this model predicts normalised patches and does not know their brightness; "
                 "train with method.normalised_targets=false to restore"
             )
-        hidden = patches_of_pixels(operator.mask.to(corrupted.device), self.network.patch)
-        hidden = hidden.expand(len(corrupted), -1)
+        mask = operator.mask.to(corrupted.device).expand(len(corrupted), -1, -1, -1)
+        hidden = patches_of_pixels(mask, self.network.patch)
         counts, restored = hidden.sum(dim=1), torch.empty_like(corrupted)
         for count in sorted(set(counts.tolist())):
             rows = counts == count

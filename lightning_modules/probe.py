@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
 from datamodules.base import Batch
 from functional.nearest_neighbours import vote
 from functional.supervised_augment import SupervisedAugment
 from lightning_modules.base import ImageModule
 from lightning_modules.feature_bank import feature_bank, keep_labelled, score_key, split_labels
+from lightning_modules.optimisation import batch_factor, scheduled
 from lightning_modules.pretrained import Pretrained
 from networks.linear_probes import LinearProbes
 
@@ -145,7 +145,7 @@ class Probe(ImageModule):
     def cached(self) -> bool:
         """Whether training images are always the same ones."""
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        return not data.horizontal_flip and (self.augment is None or self.augment.leaves_images)
+        return not data.augments and (self.augment is None or self.augment.leaves_images)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         losses = []
@@ -166,9 +166,7 @@ class Probe(ImageModule):
         return [(name, model.features(images), targets) for name, model in self.models.items()]
 
     def configure_optimizers(self) -> Any:
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        images = data.batch_size * self.trainer.accumulate_grad_batches
-        scale = images / self.base_batch if self.base_batch else 1.0
+        scale = batch_factor(self, self.base_batch)
         rates = {f"classifiers.{i}": scale * lr for i, lr in enumerate(self.learning_rates)}
         groups = [
             {"params": list(probes.get_submodule(at).named_parameters(f"{name}.{at}")), "lr": lr}
@@ -176,11 +174,7 @@ class Probe(ImageModule):
             for at, lr in rates.items()
         ]
         optimizer = self.optimizer_factory(groups)
-        scheduler = LambdaLR(optimizer, self.learning_rate_factor)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-        }
+        return scheduled(optimizer, self.learning_rate_factor)
 
     # Scores
 

@@ -1,17 +1,29 @@
-"""Weights in the layout that the authors of He et al. (2022) released, brought into a MaskedViT."""
+"""Weights of a MaskedViT in files: read as He et al. (2022) released theirs, written for timm."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import save_file
 from timm.models import load_state_dict
 from torch import Tensor
 
 from networks.masked_vit import MaskedViT
 
 DECODER = ("decoder_", "mask_token")
+
+
+def save_encoder(network: MaskedViT, path: Path, global_pool: str = "token") -> None:
+    """Write the encoder's weights as timm takes them, and how to make the model as metadata.
+
+    ``timm.create_model(model, num_classes=0, **arguments)``, both from the metadata, loads them
+    with ``strict=True``; its images are to be normalised by mean and std.
+    """
+    about = {key: json.dumps(value) for key, value in network.recipe(global_pool).items()}
+    save_file(network.encoder_state(global_pool), path, metadata=about)
 
 
 def load_weights(network: MaskedViT, path: Path) -> str:

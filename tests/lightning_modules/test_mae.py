@@ -66,6 +66,23 @@ def test_masks_differ_by_image_step_and_rank_and_come_again() -> None:
         assert not torch.equal(other, masks)
 
 
+def test_a_range_of_ratios_gives_each_step_one_of_its_own_that_comes_again() -> None:
+    counts = [
+        int(masks_of_step(k, ratio_range=[0.5, 1.0]).sum(dim=1).unique()) for k in range(1, 9)
+    ]
+    assert counts == [
+        int(masks_of_step(k, ratio_range=[0.5, 1.0]).sum(dim=1).unique()) for k in range(1, 9)
+    ]
+    assert len(set(counts)) > 2 and min(counts) >= 8 and max(counts) <= 15
+
+
+def test_evaluation_keeps_the_one_ratio_where_training_varies_it() -> None:
+    module: Any = attached(mae(ratio_range=[0.0, 0.5]))
+    module.__class__ = Seen
+    module.validation_step(batch(4), 0)
+    assert module.visible[0].shape == (4, 4)
+
+
 def test_repeated_sampling_gives_each_image_masks_of_its_own() -> None:
     masks = masks_of_step(1, n=2, repeats=3)
     assert len({tuple(row) for row in masks.tolist()}) == 6
