@@ -41,6 +41,7 @@ class ImageDataModule(LightningDataModule, ABC):
     name = "images"
     num_workers = 0
     resident = "cpu"
+    random_crops = False
 
     def __init__(
         self,
@@ -131,6 +132,11 @@ class ImageDataModule(LightningDataModule, ABC):
             return map(store.pixels, shares)
         return iter(in_workers(store.pixels, shares, self.num_workers))
 
+    @property
+    def augments(self) -> bool:
+        """Whether a training image differs from epoch to epoch."""
+        return self.horizontal_flip or self.random_crops
+
     def train_on(self, positions: Tensor) -> None:
         """Leaves of the training split the images at `positions` alone; call it before training."""
         self._splits = self.splits._replace(train=self.splits.train.subset(positions))
@@ -200,7 +206,13 @@ class ImageDataModule(LightningDataModule, ABC):
     def _training_sampler(self, size: int) -> GlobalBatchSampler:
         rank, world_size = self._process()
         return GlobalBatchSampler(
-            size, self.batch_size, rank, world_size, self.seed, self.horizontal_flip
+            size,
+            self.batch_size,
+            rank,
+            world_size,
+            self.seed,
+            self.horizontal_flip,
+            self.random_crops,
         )
 
     def _store(self, split: str) -> ImageStore:

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import functional as tv
 
+from datamodules.crops import Crop
 from datamodules.decode import BrokenImageError, check_image, read_image
 from datamodules.preprocessing import fit_square, match_channels
 from datamodules.store import ImageStore
@@ -33,15 +35,15 @@ class Shape(NamedTuple):
     crop: int = 0
 
 
-def load(path: Path, shape: Shape) -> Tensor:
+def load(path: Path, shape: Shape, cut: Callable[[Tensor, int], Tensor] = fit_square) -> Tensor:
     """The uint8 pixels (channels, image_size, image_size) of a file.
 
-    Raises BrokenImageError.
+    `cut` makes squares of a size. Raises BrokenImageError.
     """
     pixels = match_channels(read_image(path), shape.channels)
     if shape.crop:
         pixels = tv.center_crop(pixels, [shape.crop, shape.crop])
-    return fit_square(pixels, shape.image_size)
+    return cut(pixels, shape.image_size)
 
 
 class FileStore(ImageStore):
@@ -49,6 +51,7 @@ class FileStore(ImageStore):
 
     skip_broken: put the next readable image in the place of one that cannot be decoded after
         all, and name it in the log; otherwise BrokenImageError is raised
+    crop: how training batches cut images, or None
     """
 
     def __init__(
@@ -58,12 +61,22 @@ class FileStore(ImageStore):
         labels: Tensor,
         shape: Shape,
         skip_broken: bool = False,
+        crop: Crop | None = None,
     ) -> None:
         self.root, self.names, self.shape = root, list(names), shape
         self.labels, self.skip_broken = labels.to(torch.int64), skip_broken
+        self.crop = crop
 
     def pixels(self, indices: Tensor) -> Tensor:
         return torch.stack([self._readable(index) for index in indices.tolist()])
+
+    def crops(self, indices: Tensor, seeds: Tensor) -> Tensor:
+        if self.crop is None:
+            return super().crops(indices, seeds)
+        pairs = zip(indices.tolist(), seeds.tolist(), strict=True)
+        return torch.stack(
+            [self._readable(index, partial(self.crop.cut, seed=seed)) for index, seed in pairs]
+        )
 
     def update(self, digest: hashlib._Hash) -> None:
         digest.update(f"{self.shape}\n".encode())
@@ -74,12 +87,13 @@ class FileStore(ImageStore):
 
     def subset(self, positions: Tensor) -> FileStore:
         names = [self.names[position] for position in positions.tolist()]
-        return FileStore(self.root, names, self.labels[positions], self.shape, self.skip_broken)
+        labels = self.labels[positions]
+        return FileStore(self.root, names, labels, self.shape, self.skip_broken, self.crop)
 
-    def _readable(self, index: int) -> Tensor:
+    def _readable(self, index: int, cut: Callable[[Tensor, int], Tensor] = fit_square) -> Tensor:
         for step in range(len(self)):
             try:
-                return load(self.root / self.names[(index + step) % len(self)], self.shape)
+                return load(self.root / self.names[(index + step) % len(self)], self.shape, cut)
             except BrokenImageError as error:
                 if not self.skip_broken:
                     raise

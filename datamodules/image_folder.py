@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from datamodules.base import ImageDataModule
+from datamodules.crops import make_crop
 from datamodules.decode import BrokenImageError
 from datamodules.file_store import FileStore, Shape, check_all, load_all
 from datamodules.store import ImageStore, Splits, TensorStore
@@ -36,6 +37,10 @@ class ImageFolder(ImageDataModule):
     on_broken: "stop" at a file that cannot be decoded, or "skip" it and name it in the log
     in_memory: true, false, or "auto", which decodes once what needs no more than 64 MiB
     num_workers: processes that decode what is not in memory
+    crop: how training images are cut to squares: "center" as all others are, "random" or
+        "random_resized"; see `datamodules.crops.Crop`. Only files can be cut at random, so
+        nothing is then held in memory
+    crop_scale: smallest and largest share of an image's area, for "random_resized"
     The other parameters are those of `ImageDataModule`.
     """
 
@@ -57,6 +62,8 @@ class ImageFolder(ImageDataModule):
         on_broken: str,
         in_memory: bool | str,
         num_workers: int,
+        crop: str = "center",
+        crop_scale: Sequence[float] = (0.2, 1.0),
     ) -> None:
         super().__init__(
             batch_size=batch_size,
@@ -71,6 +78,13 @@ class ImageFolder(ImageDataModule):
         self.folder, self.on_broken, self.in_memory = folder, on_broken, in_memory
         self.validation_fraction, self.test_fraction = validation_fraction, test_fraction
         self.split_seed, self.num_workers = split_seed, num_workers
+        self.crop = make_crop(crop, crop_scale)
+        self.random_crops = self.crop.is_random
+        if self.random_crops and in_memory is True:
+            raise ValueError(
+                f"crop={crop!r} cuts whole images, and in_memory=True holds them cut already; set "
+                "data.in_memory=auto, or data.crop=center"
+            )
 
     def open_splits(self) -> Splits:
         """The folder, checked and split.
@@ -114,14 +128,16 @@ class ImageFolder(ImageDataModule):
         """The names that can be decoded, and their store."""
         shape = Shape(self.channels, self.image_size)
         size = len(names) * self.channels * self.image_size**2
-        decode = size <= IN_MEMORY_BYTES if self.in_memory == "auto" else bool(self.in_memory)
+        small = size <= IN_MEMORY_BYTES and not self.random_crops
+        decode = small if self.in_memory == "auto" else bool(self.in_memory)
         checked = load_all(root, names, shape) if decode else check_all(root, names)
         kept = self._drop_broken(root, checked)
         good, labels = [names[i] for i in kept], labels[torch.tensor(kept)]
         images = [image for image in checked if isinstance(image, Tensor)]
         if images:
             return good, TensorStore(torch.stack(images), labels)
-        return good, FileStore(root, good, labels, shape, self.on_broken == "skip")
+        skip = self.on_broken == "skip"
+        return good, FileStore(root, good, labels, shape, skip, self.crop)
 
     def _drop_broken(self, root: Path, checked: Sequence[object]) -> list[int]:
         """Positions of the files that are whole."""

@@ -9,14 +9,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_PERMUTATION, _FLIP = 0, 1
+_PERMUTATION, _FLIP, _CROP = 0, 1, 2
 
 
 class Plan(NamedTuple):
-    """The recipe of one batch: positions in the split (int64, (n,)) and which of them to mirror."""
+    """The recipe of one batch.
+
+    indices: positions in the split, int64 (n,)
+    flip: which of them to mirror, bool (n,)
+    crop: the seed by which each is cut, int64 (n,)
+    """
 
     indices: Tensor
     flip: Tensor | None
+    crop: Tensor | None = None
 
 
 def batch_size_per_process(batch_size: int, world_size: int) -> int:
@@ -47,14 +53,22 @@ class GlobalBatchSampler:
 
     The order of an epoch is a permutation that depends on (seed, epoch) alone. Global batch k is
     its k-th run of `batch_size` images, and rank r takes the r-th contiguous part of it, so the
-    union over the ranks is the same batch for any number of processes; flips are drawn for the
-    global batch as well. Images that do not fill a batch wait for another epoch's permutation.
+    union over the ranks is the same batch for any number of processes; flips and the seeds of crops
+    are drawn for the global batch as well. Images that do not fill a batch wait for another epoch's
+    permutation.
 
     Raises ValueError where `batch_size` is not divisible by `world_size` or exceeds `size`.
     """
 
     def __init__(
-        self, size: int, batch_size: int, rank: int, world_size: int, seed: int, flip: bool = False
+        self,
+        size: int,
+        batch_size: int,
+        rank: int,
+        world_size: int,
+        seed: int,
+        flip: bool = False,
+        crop: bool = False,
     ) -> None:
         self._share = batch_size_per_process(batch_size, world_size)
         if batch_size > size:
@@ -64,7 +78,7 @@ class GlobalBatchSampler:
             )
         self._length = size // batch_size
         self.size, self.batch_size, self.rank = size, batch_size, rank
-        self.seed, self.flip = seed, flip
+        self.seed, self.flip, self.crop = seed, flip, crop
         self.epoch, self._first_batch = 0, 0
 
     @property
@@ -91,13 +105,24 @@ class GlobalBatchSampler:
         order = torch.randperm(self.size, generator=_generator(self.seed, epoch, _PERMUTATION))
         for batch in range(first, len(self)):
             start = batch * self.batch_size + self.rank * self._share
-            yield Plan(order[start : start + self._share], self._flips(epoch, batch))
+            mine = order[start : start + self._share]
+            yield Plan(mine, self._flips(epoch, batch), self._crops(epoch, batch))
 
     def _flips(self, epoch: int, batch: int) -> Tensor | None:
         if not self.flip:
             return None
         draw = torch.rand(self.batch_size, generator=_generator(self.seed, epoch, _FLIP, batch))
-        return draw[self.rank * self._share :][: self._share] < 0.5
+        return self._mine(draw) < 0.5
+
+    def _crops(self, epoch: int, batch: int) -> Tensor | None:
+        if not self.crop:
+            return None
+        generator = _generator(self.seed, epoch, _CROP, batch)
+        return self._mine(torch.randint(2**63 - 1, (self.batch_size,), generator=generator))
+
+    def _mine(self, drawn: Tensor) -> Tensor:
+        """This process's part of what was drawn for the global batch."""
+        return drawn[self.rank * self._share :][: self._share]
 
 
 class EvaluationBatchSampler:

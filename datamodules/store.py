@@ -28,6 +28,10 @@ class ImageStore(ABC):
     def pixels(self, indices: Tensor) -> Tensor:
         """The uint8 images (n, C, H, W) at `indices` (int64, (n,))."""
 
+    def crops(self, indices: Tensor, seeds: Tensor) -> Tensor:
+        """As `pixels`, each image cut at random by its seed (int64, (n,)); files alone can be."""
+        raise NotImplementedError(f"{type(self).__name__} holds images that are cut already")
+
     @abstractmethod
     def update(self, digest: hashlib._Hash) -> None:
         """Feeds what identifies the content into `digest`."""
@@ -38,7 +42,8 @@ class ImageStore(ABC):
 
     def batch(self, plan: Plan) -> Batch:
         """The batch that `plan` describes."""
-        pixels = self.pixels(plan.indices)
+        cut = plan.crop
+        pixels = self.pixels(plan.indices) if cut is None else self.crops(plan.indices, cut)
         if plan.flip is not None:
             pixels = mirror(pixels, plan.flip.to(pixels.device))
         indices = plan.indices.to(pixels.device)

@@ -9,7 +9,7 @@ from datamodules.order import EvaluationBatchSampler, GlobalBatchSampler
 
 
 def training(rank: int = 0, world_size: int = 1, **changes: int) -> GlobalBatchSampler:
-    settings = {"size": 53, "batch_size": 12, "seed": 7, "flip": True} | changes
+    settings = {"size": 53, "batch_size": 12, "seed": 7, "flip": True, "crop": True} | changes
     return GlobalBatchSampler(rank=rank, world_size=world_size, **settings)
 
 
@@ -24,6 +24,7 @@ def test_ranks_together_take_the_same_global_batch_as_one_process(world_size: in
     for whole, *parts in zip(training(), *ranks, strict=True):
         assert torch.equal(whole.indices, torch.cat([part.indices for part in parts]))
         assert torch.equal(whole.flip, torch.cat([part.flip for part in parts]))
+        assert torch.equal(whole.crop, torch.cat([part.crop for part in parts]))
 
 
 def test_an_epoch_has_every_image_at_most_once_and_only_whole_batches() -> None:
@@ -54,8 +55,24 @@ def test_flips_are_fair_and_differ_from_batch_to_batch() -> None:
     assert len({tuple(row.tolist()) for row in flips}) == len(plans)
 
 
-def test_without_flip_nothing_is_drawn() -> None:
-    assert all(plan.flip is None for plan in training(flip=False))
+def test_every_image_of_every_batch_and_epoch_is_cut_by_a_seed_of_its_own() -> None:
+    sampler = training()
+    plans = list(sampler)
+    sampler.set_epoch(1)
+    seeds = [seed for plan in [*plans, *sampler] for seed in plan.crop.tolist()]
+    assert len(set(seeds)) == len(seeds) == 2 * 48
+    assert [plan.crop.tolist() for plan in training()] == [plan.crop.tolist() for plan in plans]
+
+
+def test_crops_change_neither_order_nor_flips() -> None:
+    for with_crops, without in zip(training(), training(crop=False), strict=True):
+        assert torch.equal(with_crops.indices, without.indices)
+        assert torch.equal(with_crops.flip, without.flip)
+
+
+def test_without_flip_or_crop_nothing_is_drawn() -> None:
+    plans = list(training(flip=False, crop=False))
+    assert all(plan.flip is None and plan.crop is None for plan in plans)
 
 
 @pytest.mark.parametrize("world_size", [1, 3])
@@ -67,6 +84,7 @@ def test_a_start_inside_an_epoch_gives_exactly_the_rest_of_it(world_size: int) -
     for wanted, plan in zip(expected, found, strict=True):
         assert torch.equal(wanted.indices, plan.indices)
         assert torch.equal(wanted.flip, plan.flip)
+        assert torch.equal(wanted.crop, plan.crop)
 
 
 def test_length_is_that_of_a_whole_epoch_also_after_a_start_inside_it() -> None:
