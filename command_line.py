@@ -39,6 +39,21 @@ def run(main: Callable[[], Any]) -> None:
         fail(error)
 
 
+def for_the_resumed_run(arguments: list[str]) -> list[str]:
+    """Give the arguments of a resume such that settings of the run's own method and data reach it.
+
+    Beside ``resume=`` the default method and data are composed, which may have no such setting;
+    the run decides (``resume_settings.merged``).
+    """
+    if not any(argument.startswith("resume=") for argument in arguments):
+        return arguments
+    own = re.compile(r"\+{0,2}(?=(?:method|data)\.[\w.]+=)")
+    return [
+        own.sub("++", argument, count=1) if own.match(argument) else argument
+        for argument in arguments
+    ]
+
+
 @contextmanager
 def clear_errors() -> Iterator[None]:
     """End a single job at its error with one line; a job of a sweep hands it to the launcher."""

@@ -81,7 +81,7 @@ class Use:
 
     run: str = MISSING
     checkpoint: str = MISSING
-    weights: str = MISSING
+    weights: str | None = None
     n: int = MISSING
     seed: int = MISSING
     find_unused_parameters: bool = False

@@ -131,7 +131,7 @@ def describe(
     run: RunInUse, extractor: FeatureExtractor, reference: ReferenceStatistics, dataset: str
 ) -> dict[str, Any]:
     """Give what the scores stand on: weights, how far trained, and the protocol with its id."""
-    import experiment
+    import run_folder
     from callbacks.tracker import protocol
 
     asked = run.asked
@@ -140,7 +140,7 @@ def describe(
         reference,
         dataset=dataset,
         n=asked["n"],
-        weights=asked["weights"] if run.module.ema_modules else "raw",
+        weights=asked["weights"],
         precision=str(run.config["trainer"]["precision"]),
         seed=asked["seed"],
         sampling=run.module.sampling_record(),
@@ -148,7 +148,7 @@ def describe(
     return {
         "protocol_id": record.id,
         "protocol": record.as_dict(),
-        "checkpoint": experiment.checkpoint_name(run.folder, asked["checkpoint"]),
+        "checkpoint": run_folder.checkpoint_name(run.folder, asked["checkpoint"]),
         "images_seen": run.module.images_seen,
     }
 

@@ -6,22 +6,24 @@ import logging
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from hydra.utils import instantiate
 from lightning import LightningDataModule, Trainer, seed_everything
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.loggers.logger import Logger
 from omegaconf import DictConfig, OmegaConf
 
 import inherit
+import run_folder
 from callbacks.checkpoints import AtomicCheckpointIO, read_checkpoint
 from callbacks.run_record import MetricsFile
 from config import ConfigError, nearest
 from datamodules.base import ImageDataModule
 from datamodules.order import batch_size_per_process
-from functional.hardware import cpu_computes_in_bf16
+from functional.hardware import precision
 from lightning_modules.base import ImageModule
 from schema_check import check_tree
 
@@ -48,7 +50,6 @@ TRAINER_KEYS = {
     "use_distributed_sampler": "data.batch_size, which is global",
     "reload_dataloaders_every_n_epochs": "data=CHOICE",
 }
-PRECISIONS = {"32": "32-true", "16": "16-mixed", "bf16": "bf16-mixed"}
 
 
 @dataclass(frozen=True)
@@ -60,17 +61,31 @@ class Experiment:
     trainer: Trainer
 
 
+class Parts(NamedTuple):
+    """What can be built before there is a run folder."""
+
+    module: ImageModule
+    data: ImageDataModule
+
+
 def check(cfg: DictConfig) -> dict[str, Any]:
     """Give ``cfg`` resolved to plain dicts and lists, every part of it checked.
 
     Raises:
         ConfigError: naming the key that is wrong and the nearest valid one.
     """
+    plain = resolve(cfg)
+    check_plain(plain)
+    return plain
+
+
+def resolve(cfg: DictConfig) -> dict[str, Any]:
+    """Give ``cfg`` as plain dicts and lists in which nothing is left to be filled in."""
     plain: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
-    plain["trainer"]["precision"] = precision(plain)
+    trainer = plain["trainer"]
+    trainer["precision"] = precision(str(trainer["precision"]), trainer["accelerator"])
     plain["callbacks"] = without_adjustments(plain["callbacks"])
     inherit.expand(plain["method"])
-    check_plain(plain)
     return plain
 
 
@@ -114,26 +129,6 @@ def make(node: dict[str, Any], **given: Any) -> Any:
     return instantiate(node, _convert_="all", **given)
 
 
-def precision(cfg: dict[str, Any]) -> str:
-    """Give Lightning's precision: "auto" is bf16-mixed where the device computes in bf16.
-
-    Raises:
-        ConfigError: for one that the device has not, or that would hold the weights in less than
-            float32: the average of weights, sampling and scores count on that.
-    """
-    wanted = str(cfg["trainer"]["precision"])
-    accelerator = cfg["trainer"]["accelerator"]
-    on_gpu = torch.cuda.is_available() and accelerator in ("auto", "gpu", "cuda")
-    if wanted != "auto":
-        named = PRECISIONS.get(wanted, wanted)
-        able = [p for p in PRECISIONS.values() if on_gpu or p != "16-mixed"]
-        if named not in able:
-            raise ConfigError(f"trainer.precision={wanted}; use auto, {' or '.join(able)} here")
-        return named
-    fast = torch.cuda.is_bf16_supported() if on_gpu else cpu_computes_in_bf16()
-    return "bf16-mixed" if fast else "32-true"
-
-
 def build_module(cfg: dict[str, Any]) -> ImageModule:
     """Give the method of a checked configuration, from its seed alone."""
     seed_everything(cfg["seed"], workers=True, verbose=False)
@@ -155,20 +150,35 @@ def build_data(cfg: dict[str, Any]) -> ImageDataModule:
     return data
 
 
-def build(cfg: dict[str, Any], folder: Path, run_id: str) -> Experiment:
-    """Give module, data and trainer of a checked configuration, writing to the run folder."""
+def prepare(cfg: dict[str, Any]) -> Parts:
+    """Give module and data of a checked configuration; whatever does not fit is refused here.
+
+    Nothing is written, so that a run that is refused leaves no folder.
+    """
     _quiet_known_warnings()
     data = build_data(cfg)
     module = build_module(cfg)
     check_shape(module, data)
-    for part, state in inherit.weights(cfg, folder, load).items():
-        module.get_submodule(part).load_state_dict(state)
     if not _downloads(data):
         data.setup("fit")
-    trainer = build_trainer(cfg, folder, run_id)
+    build_callbacks(cfg)
+    trainer = make(_trainer_settings(cfg), logger=False, enable_checkpointing=False)
     module.check_trainer(trainer)
     batch_size_per_process(data.batch_size, trainer.world_size)
-    return Experiment(module, data, trainer)
+    module.check_data(data, trainer.world_size)
+    return Parts(module, data)
+
+
+def build(cfg: dict[str, Any], folder: Path, run_id: str, parts: Parts | None = None) -> Experiment:
+    """Give module, data and trainer of a checked configuration, writing to the run folder.
+
+    Args:
+        parts: what :func:`prepare` gave, or None to do that now.
+    """
+    module, data = parts or prepare(cfg)
+    for part, state in inherit.weights(cfg, folder, load).items():
+        module.get_submodule(part).load_state_dict(state)
+    return Experiment(module, data, build_trainer(cfg, folder, run_id))
 
 
 def check_shape(module: ImageModule, data: ImageDataModule) -> None:
@@ -186,29 +196,36 @@ def _downloads(data: ImageDataModule) -> bool:
     return type(data).prepare_data is not LightningDataModule.prepare_data
 
 
+def build_callbacks(cfg: dict[str, Any]) -> list[Callback]:
+    """Give the callbacks of a checked configuration, in its order."""
+    return [make(node) for node in cfg["callbacks"].values() if node]
+
+
 def build_trainer(cfg: dict[str, Any], folder: Path, run_id: str) -> Trainer:
     """Give the Trainer: its settings from the configuration, the rest from the platform."""
-    callbacks = [make(node) for node in cfg["callbacks"].values() if node]
+    callbacks = build_callbacks(cfg)
     loggers: list[Logger] = [MetricsFile(str(folder))]
     if cfg["logger"]:
         loggers += [make(cfg["logger"], folder=str(folder), **_wandb_names(cfg, folder, run_id))]
     batch_size = cfg["data"]["batch_size"]
     shown = any(type(callback).__name__ == "Progress" for callback in callbacks)
-    settings = {key: value for key, value in cfg["trainer"].items() if value is not None}
     return make(  # type: ignore[no-any-return]
-        settings,
+        _trainer_settings(cfg),
         default_root_dir=str(folder),
         logger=loggers,
         callbacks=callbacks,
         plugins=[AtomicCheckpointIO()],
         max_epochs=-1,
-        use_distributed_sampler=False,
         num_sanity_val_steps=0,
         check_val_every_n_epoch=None,
         val_check_interval=max(1, cfg["validate_every_images"] // batch_size),
         enable_progress_bar=shown,
-        enable_model_summary=False,
     )
+
+
+def _trainer_settings(cfg: dict[str, Any]) -> dict[str, Any]:
+    own = {"use_distributed_sampler": False, "enable_model_summary": False}
+    return {**{key: value for key, value in cfg["trainer"].items() if value is not None}, **own}
 
 
 def _wandb_names(cfg: dict[str, Any], folder: Path, run_id: str) -> dict[str, str]:
@@ -245,7 +262,7 @@ def load(
     """
     if weights not in ("ema", "raw"):
         raise ConfigError(f"weights={weights!r}; expected ema or raw")
-    content = read_checkpoint(checkpoint_path(folder, checkpoint))
+    content = read_checkpoint(run_folder.checkpoint_path(folder, checkpoint))
     module = build_module(cfg)
     try:
         module.load_state_dict(content["state_dict"])
@@ -260,21 +277,6 @@ def load(
         module.load_state_dict(content["ema"]["weights"], strict=False)
     module.images_seen = content["counters"]["images_seen"]
     return module.eval()
-
-
-def checkpoint_path(folder: Path, checkpoint: str) -> Path:
-    """Give the file that "best", "last" or a path names."""
-    if checkpoint not in ("best", "last"):
-        return Path(checkpoint)
-    named = folder / "checkpoints" / f"{checkpoint}.ckpt"
-    fallback = folder / "checkpoints" / "last.ckpt"
-    return named if named.exists() or not fallback.exists() else fallback
-
-
-def checkpoint_name(folder: Path, checkpoint: str) -> str:
-    """Give what "best", "last" or a path turned out to be: "last" where there is no best."""
-    named = checkpoint in ("best", "last")
-    return checkpoint_path(folder, checkpoint).stem if named else checkpoint
 
 
 def title(choices: Any) -> str:

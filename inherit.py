@@ -38,13 +38,12 @@ def expand(method: dict[str, Any]) -> None:
         given = method.get(name)
         if isinstance(given, str):
             run = run_folder.read(Path(given))
-            average = "ema" if (run.config.get("callbacks") or {}).get("ema") else "raw"
             method[name] = {
                 "_target_": TARGET,
                 "model": run.config["method"],
                 "run": given,
                 "checkpoint": "best",
-                "weights": average,
+                "weights": run_folder.usual_weights(run.config),
             }
         elif given is None:
             raise ConfigError(f"method.{name} is missing; give a run by method.{name}=runs/NAME")

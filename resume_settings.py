@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from config import ConfigError
+from config import ConfigError, nearest
 
 # What a resumed run may change: where and how long it computes, never what it computes.
 FREE = (
@@ -22,6 +22,7 @@ def merged(saved: dict[str, Any], asked: dict[str, Any], overrides: list[str]) -
     before, after = flatten(saved), flatten(asked)
     # A group's choice, group@place=choice, sets what lies at its place.
     named = [override.lstrip("+~").split("=")[0].split("@")[-1] for override in overrides]
+    _check_known(saved, named)
     roots = [root for name in named for root in _roots(name)]
     touched = {
         key
@@ -44,6 +45,22 @@ def merged(saved: dict[str, Any], asked: dict[str, Any], overrides: list[str]) -
         if source in changed and copied in before:
             _set(result, copied, after[source])
     return result
+
+
+def _check_known(saved: dict[str, Any], named: list[str]) -> None:
+    """Refuse a setting that the run's own method or data has not, with its nearest one."""
+    for name in named:
+        node: Any = saved
+        for part in name.split(".") if name.startswith(("method.", "data.")) else ():
+            if not isinstance(node, dict) or part not in node:
+                of = saved[name.split(".")[0]]["_target_"].rsplit(".", 1)[-1]
+                raise ConfigError(f"unknown key {name} of the run's {of}{_hint(part, node)}")
+            node = node[part]
+
+
+def _hint(part: str, node: Any) -> str:
+    known = [key for key in node if key != "_target_"] if isinstance(node, dict) else []
+    return nearest(part, known) if known else ""
 
 
 def _take(result: dict[str, Any], asked: dict[str, Any], free: str, keys: list[str]) -> None:

@@ -134,6 +134,26 @@ def read(folder: Path) -> Run:
     return Run(folder, loaded, id=str(record.get("wandb_id", secrets.token_hex(4))))
 
 
+def checkpoint_path(folder: Path, checkpoint: str) -> Path:
+    """Give the file that "best", "last" or a path names."""
+    if checkpoint not in ("best", "last"):
+        return Path(checkpoint)
+    named = folder / "checkpoints" / f"{checkpoint}.ckpt"
+    fallback = folder / "checkpoints" / "last.ckpt"
+    return named if named.exists() or not fallback.exists() else fallback
+
+
+def checkpoint_name(folder: Path, checkpoint: str) -> str:
+    """Give what "best", "last" or a path turned out to be: "last" where there is no best."""
+    named = checkpoint in ("best", "last")
+    return checkpoint_path(folder, checkpoint).stem if named else checkpoint
+
+
+def usual_weights(config: dict[str, Any]) -> str:
+    """Give "ema" where the run keeps an average of its weights, else "raw"."""
+    return "ema" if (config.get("callbacks") or {}).get("ema") else "raw"
+
+
 def resume(folder: Path, asked: dict[str, Any], overrides: list[str]) -> Run:
     """Open a run folder to go on with it.
 

@@ -42,6 +42,7 @@ def sample(cfg: DictConfig) -> None:
     run = use_run.open_run(cfg)
     if run.fabric.is_global_zero:
         prepare(output)
+        print(run.about, flush=True)
     images = generate(run)
     if run.fabric.is_global_zero:
         for path in write(images, output):

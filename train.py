@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from omegaconf import DictConfig
 import command_line
 
 if TYPE_CHECKING:
-    from experiment import Experiment
+    from experiment import Experiment, Parts
     from run_folder import Run
 
 
@@ -28,13 +29,11 @@ def main(cfg: DictConfig) -> None:
 def train(cfg: DictConfig) -> Experiment:
     """Train what ``cfg`` says in a new run folder, or go on in the one of ``resume=``."""
     import experiment
-    import run_folder
     import summary
 
-    run = open_run(cfg)
     with ExitStack() as at_the_end:
-        at_the_end.callback(run_folder.release, run)
-        built = experiment.build(run.config, run.folder, run.id)
+        run, parts = open_run(cfg, at_the_end)
+        built = experiment.build(run.config, run.folder, run.id, parts)
         at_the_end.callback(experiment.close, built)
         summary.opening(run, built)
         built.trainer.fit(
@@ -46,20 +45,28 @@ def train(cfg: DictConfig) -> Experiment:
     return built
 
 
-def open_run(cfg: DictConfig) -> Run:
-    """Check the configuration and open its run folder, before anything costs time."""
+def open_run(cfg: DictConfig, at_the_end: ExitStack) -> tuple[Run, Parts]:
+    """Give a run folder, to be let go of at the end, and what was built to see that all is well.
+
+    Whatever is wrong is refused before a folder is made.
+    """
     import experiment
     import run_folder
 
-    config = experiment.check(cfg)
+    config = experiment.resolve(cfg)
     refuse_unsafe_multirun(config)
     resumed, config["resume"] = config["resume"], None
     if resumed:
         run = run_folder.resume(Path(resumed), config, list(HydraConfig.get().overrides.task))
+        at_the_end.callback(run_folder.release, run)
         experiment.check_plain(run.config)
         run_folder.save_config(run)
-        return run
-    return run_folder.create(config, experiment.title(HydraConfig.get().runtime.choices))
+        return run, experiment.prepare(run.config)
+    experiment.check_plain(config)
+    parts = experiment.prepare(config)
+    run = run_folder.create(config, experiment.title(HydraConfig.get().runtime.choices))
+    at_the_end.callback(run_folder.release, run)
+    return run, parts
 
 
 def refuse_unsafe_multirun(config: dict[str, Any]) -> None:
@@ -74,4 +81,5 @@ def refuse_unsafe_multirun(config: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    sys.argv[1:] = command_line.for_the_resumed_run(sys.argv[1:])
     command_line.run(main)

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 import experiment
 import run_folder
 from config import ConfigError, nearest
+from functional.hardware import precision
 from lightning_modules.base import ImageModule
 from schema_check import resolve_target
 
@@ -27,6 +28,13 @@ class RunInUse:
     asked: dict[str, Any]
 
     @property
+    def about(self) -> str:
+        """Which weights are used, for a person to read."""
+        name = run_folder.checkpoint_name(self.folder, self.asked["checkpoint"])
+        seen = f"{self.module.images_seen:,} images seen"
+        return f"{name} checkpoint, {self.asked['weights']} weights, {seen}"
+
+    @property
     def share(self) -> tuple[int, int]:
         """(rank, number of processes)."""
         return self.fabric.global_rank, self.fabric.world_size
@@ -40,9 +48,14 @@ def open_run(cfg: DictConfig) -> RunInUse:
     _apply_sampling(config, asked["sampling"])
     _apply_data(config, asked.get("data", {}))
     if str(asked["trainer"]["precision"]) != "auto":
-        config["trainer"]["precision"] = experiment.precision(asked)
+        trainer = asked["trainer"]
+        wanted = precision(str(trainer["precision"]), trainer["accelerator"])
+        config["trainer"]["precision"] = wanted
     experiment.check_plain(config)
+    asked["weights"] = asked["weights"] or run_folder.usual_weights(config)
     module = experiment.load(folder, config, asked["checkpoint"], asked["weights"])
+    if not module.ema_modules:
+        asked["weights"] = "raw"
     fabric = _launch(asked["trainer"])
     return RunInUse(folder, config, module.to(fabric.device), fabric, asked)
 

@@ -26,12 +26,14 @@ class Guards(Callback):
     before a second step is taken, and checkpoints are written after the check alone.
 
     Args:
-        every_n_steps: how often the norm is logged.
+        every_n_steps: how often the norms are logged: of each optimiser that of its last step,
+            which may be none of the steps of which a row is written.
     """
 
     def __init__(self, every_n_steps: int) -> None:
         self.every_n_steps = every_n_steps
         self._norm: Tensor | None = None
+        self._latest: dict[str, Tensor] = {}
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
@@ -42,9 +44,7 @@ class Guards(Callback):
         pl_module.gradient_norm = norm
         if not _scaled(trainer):
             self._norm = norm if self._norm is None else torch.maximum(self._norm, norm)
-        if pl_module.steps % self.every_n_steps == 0:
-            label = pl_module.optimizer_label(optimizer)
-            pl_module.log(f"train/gradient_norm{label}", norm)
+        self._latest[pl_module.optimizer_label(optimizer)] = norm
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -56,6 +56,10 @@ class Guards(Callback):
             self._norm = trainer.strategy.reduce(loss, reduce_op="mean")
         if pl_module.device.type == "cpu":
             self.check(trainer, pl_module)
+        assert isinstance(pl_module, ImageModule)
+        if pl_module.steps % self.every_n_steps == 0:
+            for label, norm in self._latest.items():
+                pl_module.log(f"train/gradient_norm{label}", norm)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -83,6 +87,12 @@ class Guards(Callback):
             f"({module.images_seen:,} images); the last good checkpoint is kept. "
             "Lower the learning rate, lengthen the warm-up or clip the gradient"
         )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"latest": {label: float(norm) for label, norm in self._latest.items()}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._latest = {k: torch.tensor(norm) for k, norm in state_dict["latest"].items()}
 
 
 def _scaled(trainer: Trainer) -> bool:

@@ -14,7 +14,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 from torch.utils.flop_counter import FlopCounterMode
 
-from datamodules.base import Batch
+from datamodules.base import Batch, ImageDataModule
 from functional.learning_rate import learning_rate_factor
 from functional.seeding import derive_seed
 
@@ -168,6 +168,9 @@ class ImageModule(LightningModule):
 
     def check_trainer(self, trainer: Trainer) -> None:
         """Refuse settings of the Trainer that the method cannot honour, with a ValueError."""
+
+    def check_data(self, data: ImageDataModule, processes: int) -> None:
+        """Refuse data that the method cannot learn from on so many processes (ValueError)."""
 
     def configure_gradient_clipping(
         self,

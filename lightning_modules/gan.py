@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from datamodules.base import Batch
+from datamodules.base import Batch, ImageDataModule
 from functional.adversarial import make_loss
 from functional.augment import AdaptiveProbability, check_augmentation, diff_augment
 from functional.gan_regularizers import Penalty, clip_weights, refuse_compiled, refuse_synchronised
@@ -122,12 +122,9 @@ class GAN(LatentGenerator):
         if self.penalties and synchronised and trainer.world_size > 1:
             refuse_synchronised(self.discriminator)
 
-    def setup(self, stage: str) -> None:
-        """Refuse data that the settings do not fit, before the first step."""
-        data: Any = getattr(self.trainer, "datamodule", None)
-        if data is not None and stage == "fit":
-            check_parts(data.batch_size // self.trainer.world_size, self.micro_batches)
-            check_data_classes(self.num_classes, data.num_classes)
+    def check_data(self, data: ImageDataModule, processes: int) -> None:
+        check_parts(data.batch_size // processes, self.micro_batches)
+        check_data_classes(self.num_classes, data.num_classes)
 
     def configure_optimizers(self) -> Any:
         makers = zip(self.makers, (self.generator, self.discriminator), strict=True)

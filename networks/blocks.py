@@ -121,15 +121,36 @@ class ProjectionHead(nn.Module):
             return logits + projection.sum(dim=1)
 
 
-class FeatureDiscriminator(nn.Module):
-    """A discriminator whose logits are a head on its ``features``.
+class ImageDiscriminator(nn.Module):
+    """What discriminators of images ``(N, channels, image_size, image_size)`` begin and end with.
 
     Attributes:
         num_classes: 0 is unconditional.
+    """
+
+    def __init__(self, channels: int, image_size: int, num_classes: int) -> None:
+        super().__init__()
+        self.channels, self.image_size, self.num_classes = channels, image_size, num_classes
+
+    def finish(self, spectral_norm: bool = False) -> None:
+        """Normalise all weights spectrally where asked; lay them out for convolutions."""
+        if spectral_norm:
+            normalise_spectrally(self)
+        self.to(memory_format=torch.channels_last)
+
+    def prepared(self, images: Tensor) -> Tensor:
+        """Give ``images`` checked and laid out for convolutions."""
+        check_images(images, self.channels, self.image_size)
+        return images.contiguous(memory_format=torch.channels_last)
+
+
+class FeatureDiscriminator(ImageDiscriminator):
+    """A discriminator whose logits are a head on its ``features``.
+
+    Attributes:
         head: logits ``(N,)`` from features, features and labels; see :class:`ProjectionHead`.
     """
 
-    num_classes: int
     head: nn.Module
 
     def features(self, images: Tensor) -> Tensor:

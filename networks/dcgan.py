@@ -11,13 +11,12 @@ from torch import Tensor, nn
 from networks.blocks import (
     BatchNorm,
     Identity,
+    ImageDiscriminator,
     ProjectionHead,
     check_choice,
-    check_images,
     check_labels,
     halvings,
     latent_with_labels,
-    normalise_spectrally,
 )
 
 
@@ -143,7 +142,7 @@ class Generator(nn.Module):
         return torch.tanh(h.float())
 
 
-class Discriminator(nn.Module):
+class Discriminator(ImageDiscriminator):
     """DCGAN's discriminator: images to logits; each 4 x 4 convolution of stride 2 halves them.
 
     Args:
@@ -168,10 +167,9 @@ class Discriminator(nn.Module):
         conditioning: str = "projection",
         dropout: float = 0.0,
     ) -> None:
-        super().__init__()
+        super().__init__(channels, image_size, num_classes)
         check_choice("norm", norm, ("batch", "none"))
         check_choice("conditioning", conditioning, ("projection", "concat"))
-        self.channels, self.image_size, self.num_classes = channels, image_size, num_classes
         base, doublings = halvings(image_size)
         widths = [channels, *(width * 2**i for i in range(doublings))]
         batch = [False] + [norm == "batch"] * (doublings - 1)
@@ -190,13 +188,10 @@ class Discriminator(nn.Module):
         projected = 0 if self.mix is not None else num_classes
         self.head = ProjectionHead(base**2 * last, last, projected)
         initialise(self)
-        if spectral_norm:
-            normalise_spectrally(self)
-        self.to(memory_format=torch.channels_last)
+        self.finish(spectral_norm)
 
     def _maps(self, images: Tensor) -> Tensor:
-        check_images(images, self.channels, self.image_size)
-        h = images.contiguous(memory_format=torch.channels_last)
+        h = self.prepared(images)
         for conv, norm in zip(self.convs, self.norms, strict=True):
             h = self.dropout(F.leaky_relu(norm(conv(h)), 0.2))
         return h

@@ -14,9 +14,7 @@ from networks.blocks import (
     FeatureDiscriminator,
     ProjectionHead,
     check_choice,
-    check_images,
     latent_with_labels,
-    normalise_spectrally,
 )
 
 
@@ -97,9 +95,8 @@ class Discriminator(FeatureDiscriminator):
         norm: str = "batch",
         spectral_norm: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(channels, image_size, num_classes)
         check_choice("norm", norm, ("batch", "none"))
-        self.channels, self.image_size, self.num_classes = channels, image_size, num_classes
         batch = norm == "batch"
         maps = 2 * width * _quarter(image_size) ** 2
         self.conv1 = nn.Conv2d(channels, width, 4, stride=2, padding=1)
@@ -109,15 +106,11 @@ class Discriminator(FeatureDiscriminator):
         self.norm3: nn.Module = nn.BatchNorm1d(16 * width) if batch else nn.Identity()
         self.head = ProjectionHead(16 * width, 16 * width, num_classes)
         initialise(self)
-        if spectral_norm:
-            normalise_spectrally(self)
-        self.to(memory_format=torch.channels_last)
+        self.finish(spectral_norm)
 
     def features(self, images: Tensor) -> Tensor:
         """Give ``(N, 16 * width)`` float32: the dense layer; no label enters."""
-        check_images(images, self.channels, self.image_size)
-        h = images.contiguous(memory_format=torch.channels_last)
-        h = F.leaky_relu(self.conv1(h), 0.2)
+        h = F.leaky_relu(self.conv1(self.prepared(images)), 0.2)
         h = F.leaky_relu(self.norm2(self.conv2(h)), 0.2)
         return F.leaky_relu(self.norm3(self.dense(h.flatten(1))), 0.2).float()
 

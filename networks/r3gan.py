@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from networks.blocks import (
     FeatureDiscriminator,
     ProjectionHead,
-    check_images,
     check_labels,
     check_latent,
     halvings,
@@ -222,9 +221,8 @@ class Discriminator(FeatureDiscriminator):
         group_size: int = 16,
         class_dim: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(channels, image_size, num_classes)
         base = _check(image_size, widths, blocks)
-        self.channels, self.image_size, self.num_classes = channels, image_size, num_classes
         self.stem = nn.Conv2d(channels, widths[-1], 1)
         he_normal(self.stem)
         layers: list[nn.Module] = []
@@ -244,12 +242,11 @@ class Discriminator(FeatureDiscriminator):
         else:
             self.head = ProjectionHead(widths[0], widths[0], num_classes)
         he_normal(self.head.linear)
-        self.to(memory_format=torch.channels_last)
+        self.finish()
 
     def features(self, images: Tensor) -> Tensor:
         """Give ``(N, widths[0])`` float32: each of the last maps under its learnt filter."""
-        check_images(images, self.channels, self.image_size)
-        h = self.layers(self.stem(images.contiguous(memory_format=torch.channels_last)))
+        h = self.layers(self.stem(self.prepared(images)))
         return cast(Tensor, self.pool(h)).flatten(1).float()
 
 

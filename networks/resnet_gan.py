@@ -16,11 +16,9 @@ from networks.blocks import (
     FeatureDiscriminator,
     ProjectionHead,
     check_choice,
-    check_images,
     check_labels,
     check_latent,
     halvings,
-    normalise_spectrally,
 )
 
 
@@ -163,7 +161,7 @@ class Discriminator(FeatureDiscriminator):
         halved_blocks: int = 2,
         pooling: str = "sum",
     ) -> None:
-        super().__init__()
+        super().__init__(channels, image_size, num_classes)
         check_choice("pooling", pooling, ("sum", "mean"))
         self.pooling = pooling
         if not 1 <= halved_blocks <= len(multipliers) or image_size % 2**halved_blocks:
@@ -171,7 +169,6 @@ class Discriminator(FeatureDiscriminator):
                 f"halved_blocks is {halved_blocks}, for {image_size} pixels and "
                 f"{len(multipliers)} blocks; give 1 to {len(multipliers)}, so that the size divides"
             )
-        self.channels, self.image_size, self.num_classes = channels, image_size, num_classes
         widths = [channels, *(width * m for m in multipliers)]
         self.blocks = nn.Sequential(
             *(
@@ -181,13 +178,10 @@ class Discriminator(FeatureDiscriminator):
         )
         self.head = ProjectionHead(widths[-1], widths[-1], num_classes)
         nn.init.xavier_uniform_(self.head.linear.weight)
-        if spectral_norm:
-            normalise_spectrally(self)
-        self.to(memory_format=torch.channels_last)
+        self.finish(spectral_norm)
 
     def features(self, images: Tensor) -> Tensor:
         """Give ``(N, D)`` float32: the last maps, after their ReLU, pooled over positions."""
-        check_images(images, self.channels, self.image_size)
-        h = self.blocks(images.contiguous(memory_format=torch.channels_last))
+        h = self.blocks(self.prepared(images))
         pool = torch.sum if self.pooling == "sum" else torch.mean
         return pool(F.relu(h), dim=(2, 3), dtype=torch.float32)

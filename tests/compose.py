@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import DictConfig
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, open_dict
 
 import command_line
 import experiment
@@ -25,6 +26,15 @@ def composed(*overrides: str, name: str = "train", **options: Any) -> DictConfig
         warnings.simplefilter("ignore")
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             return compose(name, overrides=list(overrides), **options)
+
+
+def job(*overrides: str) -> DictConfig:
+    """The configuration of a command line, and Hydra's own, as ``train.train`` finds them."""
+    cfg = composed(*overrides, return_hydra_config=True)
+    HydraConfig.instance().set_config(cfg)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return cfg
 
 
 def checked(*overrides: str) -> dict[str, Any]:

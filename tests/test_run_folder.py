@@ -10,17 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import open_dict
 
 import run_folder
 import summary
 import train
 from config import ConfigError
-from resume_settings import merged
 from run_folder import FOLDER_VARIABLE
 from tests.command import TINY
-from tests.compose import checked, composed
+from tests.compose import checked, composed, job
 
 
 @pytest.fixture(autouse=True)
@@ -81,13 +78,10 @@ def test_two_trainings_in_one_process_are_two_runs_with_their_own_settings(
 ) -> None:
     tiny = [override for override in TINY if "callbacks" not in override]
     for seed in (1, 2):
-        cfg = composed(
+        cfg = job(
             *tiny, f"seed={seed}", f"name=run{seed}", "budget.steps=2", "callbacks=none",
-            f"paths.runs={tmp_path}", return_hydra_config=True,
+            f"paths.runs={tmp_path}",
         )  # fmt: skip
-        HydraConfig.instance().set_config(cfg)
-        with open_dict(cfg):
-            del cfg["hydra"]
         train.train(cfg)
     for seed in (1, 2):
         record = json.loads((tmp_path / f"run{seed}" / "run.json").read_text())
@@ -142,96 +136,35 @@ def test_half_a_run_folder_is_named(
     assert "\n" not in str(caught.value)
 
 
-# What a resume may change
-
-
-def after(*overrides: str, made_with: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The settings with which a run made with ``made_with`` goes on under ``overrides``."""
-    return merged(checked(*made_with), checked(*overrides), list(overrides))
-
-
-def test_a_resume_without_settings_goes_on_as_before() -> None:
-    made_with = ("budget.steps=9", "method.network.channels=16", "logger=none", "data=fake")
-    assert after(made_with=made_with) == checked(*made_with)
-
-
-def test_changed_settings_are_refused_and_all_listed() -> None:
-    with pytest.raises(ConfigError) as caught:
-        after("seed=3", "method.warmup_steps=7", "data.batch_size=32", "budget.steps=5")
-    line = str(caught.value)
-    for difference in (
-        "seed: 0 -> 3", "method.warmup_steps: 100 -> 7", "data.batch_size: 64 -> 32"
-    ):  # fmt: skip
-        assert difference in line
-    assert "budget" not in line and "Start a new run" in line
+GAN = ["method=gan", "data=fake", "data.image_size=8", "method.generator.width=4", "logger=none"]
 
 
 @pytest.mark.parametrize(
-    "override",
+    ("overrides", "words"),
     [
-        "data=mnist", "callbacks=none", "~callbacks.ema", "experiment=paper/ddpm_cifar10",
-        "optimizer@method.optimizer=adam", "++method.network.group_size=8", "debug=overfit",
+        (["method.micro_batches=3"], "32 images does not divide into method.micro_batches=3"),
+        (["method.generator.num_classes=3"], "num_classes=3"),
+        (["trainer.gradient_clip_val=1.0"], "method.gradient_clip=1.0"),
+        (["trainer=ddp_cpu", "trainer.devices=3"], "not divisible by 3 processes"),
+        (["callbacks.generation.n=1"], "n=1"),
+        (["data.image_size=9"], "image_size 9"),
     ],
-)  # fmt: skip
-def test_a_changed_group_is_refused(override: str) -> None:
-    with pytest.raises(ConfigError, match="resume refused"):
-        after(override)
+)
+def test_what_does_not_fit_is_refused_before_there_is_a_folder(
+    tmp_path: Path, overrides: list[str], words: str
+) -> None:
+    with pytest.raises(Exception, match=words):
+        train.train(job(*GAN, *overrides, f"paths.runs={tmp_path / 'runs'}"))
+    assert not (tmp_path / "runs").exists()
+    assert FOLDER_VARIABLE not in os.environ
 
 
-def test_the_same_settings_again_are_no_change() -> None:
-    same = ("experiment=quick/ddpm", "seed=0", "method.warmup_steps=100")
-    assert after(*same) == checked()
-
-
-def test_a_budget_changes_where_it_is_asked_to_and_stays_the_runs_own_elsewhere() -> None:
-    made_with = ("budget.images=null", "budget.steps=20", "budget.minutes=null")
-    config = after("budget.steps=40", made_with=made_with)
-    assert config["budget"] == {"images": None, "steps": 40, "minutes": None}
-    budget = dict(config["callbacks"]["budget"])
-    assert budget.pop("_target_") == "callbacks.budget.Budget"
-    assert budget == config["budget"]
-
-
-def test_where_a_run_computes_may_change() -> None:
-    config = after("trainer=ddp_cpu", "trainer.devices=2")
-    assert config["trainer"]["devices"] == 2
-    assert config["trainer"]["strategy"]["process_group_backend"] == "gloo"
-    back = merged(config, checked("trainer=cpu"), ["trainer=cpu"])
-    assert (back["trainer"]["strategy"], back["trainer"]["devices"]) == ("auto", 1)
-
-
-def test_a_logger_may_change_as_a_whole_or_in_part() -> None:
-    assert after("logger=csv")["logger"] == checked("logger=csv")["logger"]
-    made_with = ("logger.project=mine",)
-    config = after("logger.mode=offline", made_with=made_with)
-    assert (config["logger"]["project"], config["logger"]["mode"]) == ("mine", "offline")
-
-
-def test_a_cache_on_another_machine_reaches_those_that_use_it() -> None:
-    config = after("paths.cache=/new", made_with=("paths.cache=/old", "paths.data=/kept"))
-    assert config["paths"]["cache"] == config["callbacks"]["generation"]["cache"] == "/new"
-    assert config["paths"]["data"] == "/kept"
-    assert after("paths.cache=/new", made_with=("callbacks=none",))["paths"]["cache"] == "/new"
-
-
-@pytest.mark.parametrize("left_out", ["generation", "ema", "progress"])
-def test_a_run_that_left_a_callback_out_goes_on_without_it(left_out: str) -> None:
-    made_with = (f"callbacks.{left_out}=null",)
-    config = after("budget.images=9", "paths.cache=/new", made_with=made_with)
-    assert config["callbacks"][left_out] is None
-    assert config["callbacks"]["budget"]["images"] == 9
-    with pytest.raises(ConfigError, match="resume refused"):
-        after("callbacks.generation.cache=/x", made_with=("callbacks.generation=null",))
-
-
-def test_images_that_moved_are_found_again() -> None:
-    made_with = ("data=image_folder", "data.folder=/old")
-    config = merged(
-        checked(*made_with),
-        checked("data=image_folder", "data.folder=/new"),
-        ["data.folder=/new", "data.num_workers=1"],
-    )
-    assert config["data"]["folder"] == "/new"
+def test_a_resume_that_is_refused_lets_go_of_the_folder(config: dict[str, Any]) -> None:
+    run = run_folder.create(config, "title")
+    run_folder.release(run)
+    with pytest.raises(ValueError, match="not divisible by 3"):
+        train.train(job(f"resume={run.folder}", "trainer=ddp_cpu", "trainer.devices=3"))
+    run_folder.release(run_folder.resume(run.folder, config, []))
 
 
 def test_settings_of_a_resume_hold_for_the_next_one(config: dict[str, Any]) -> None:

@@ -13,10 +13,12 @@ from PIL import Image
 
 import evaluate
 import experiment
+import run_folder
 import sample
 import use_run
 from config import ConfigError
 from metrics.extractors import build_extractor
+from tests.command import TINY
 from tests.compose import checked, composed
 
 
@@ -88,6 +90,43 @@ def test_a_run_made_before_raw_scores_can_be_used() -> None:
     experiment.check_plain(config)
 
 
+@pytest.mark.parametrize(
+    ("made_with", "asked", "used"),
+    [
+        ([], [], "ema"),
+        ([], ["weights=raw"], "raw"),
+        (["callbacks.ema=null"], [], "raw"),
+        (
+            ["callbacks.ema=null"],
+            ["weights=ema"],
+            "without an average; use weights=raw",
+        ),
+        (["callbacks.ema.decay=0.9"], ["weights=mean"], "weights='mean'; expected ema or raw"),
+    ],
+)
+def test_the_weights_are_the_average_where_the_run_keeps_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], made_with: list[str], asked: list[str],
+    used: str,
+) -> None:  # fmt: skip
+    config = checked(*TINY, *made_with, f"paths.runs={tmp_path}", "name=run")
+    run_folder.release(run_folder.create(config, ""))
+    state = experiment.build_module(config).state_dict()
+    content = {"state_dict": state, "counters": {"images_seen": 64, "steps": 8}}
+    average = {"ema": {"weights": {}}} if config["callbacks"]["ema"] else {}
+    (tmp_path / "run" / "checkpoints").mkdir()
+    torch.save({**content, **average}, tmp_path / "run" / "checkpoints" / "last.ckpt")
+    cfg = composed(
+        f"run={tmp_path / 'run'}", "n=2", f"output={tmp_path / 'x.npz'}", "trainer=cpu", *asked,
+        name="sample",
+    )  # fmt: skip
+    if "weights=" in used or "use weights" in used:
+        with pytest.raises(ConfigError, match=used):
+            sample.sample(cfg)
+        return
+    sample.sample(cfg)
+    assert f"last checkpoint, {used} weights, 64 images seen" in capsys.readouterr().out
+
+
 # Outputs
 
 
@@ -96,8 +135,8 @@ def test_an_output_may_be_the_folder_one_is_in(
 ) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    fabric = SimpleNamespace(is_global_zero=True)
-    monkeypatch.setattr(use_run, "open_run", lambda cfg: SimpleNamespace(fabric=fabric))
+    run = SimpleNamespace(fabric=SimpleNamespace(is_global_zero=True), about="")
+    monkeypatch.setattr(use_run, "open_run", lambda cfg: run)
     monkeypatch.setattr(sample, "generate", lambda run: torch.zeros(2, 1, 4, 4, dtype=torch.uint8))
     sample.sample(composed("run=runs/x", "n=2", "output=.", name="sample"))
     assert sorted(path.name for path in tmp_path.rglob("*.png")) == [
@@ -184,7 +223,7 @@ def test_an_evaluation_replaces_its_like_alone(tmp_path: Path) -> None:
 def test_where_there_is_no_best_checkpoint_the_record_says_last(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "last.ckpt").touch()
-    assert experiment.checkpoint_name(tmp_path, "best") == "last"
+    assert run_folder.checkpoint_name(tmp_path, "best") == "last"
     (tmp_path / "checkpoints" / "best.ckpt").touch()
-    assert experiment.checkpoint_name(tmp_path, "best") == "best"
-    assert experiment.checkpoint_name(tmp_path, "other.ckpt") == "other.ckpt"
+    assert run_folder.checkpoint_name(tmp_path, "best") == "best"
+    assert run_folder.checkpoint_name(tmp_path, "other.ckpt") == "other.ckpt"

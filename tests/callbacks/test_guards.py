@@ -57,6 +57,45 @@ def test_the_norm_of_the_gradient_before_clipping_is_logged(tmp_path: Path) -> N
     assert min(norms.seen) > 1e-3
 
 
+class Game(Toy):
+    """Two optimisers, the second of which steps at every fifth batch alone."""
+
+    automatic_optimization = False
+
+    def configure_optimizers(self) -> Any:
+        return [torch.optim.SGD(part.parameters(), lr=0.01) for part in (self.network, self.other)]
+
+    def optimizer_label(self, optimizer: torch.optim.Optimizer) -> str:
+        return "_g" if optimizer.param_groups[0]["params"][0] is self.other.weight else "_d"
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        first, second = self.optimizers()  # type: ignore[misc]
+        for optimizer in [first] + [second] * (self.steps % 5 == 0):
+            optimizer.zero_grad()
+            loss = self.network(batch.images).square().mean() + self.other.weight.square().sum()
+            self.manual_backward(loss)
+            optimizer.step()
+
+
+def test_the_norm_of_an_optimiser_that_steps_seldom_is_in_every_row(tmp_path: Path) -> None:
+    saved: dict[int, Any] = {}
+
+    class Keeps(Callback):
+        def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any) -> None:
+            saved[pl_module.steps] = guards.state_dict()
+
+    guards = Guards(3)
+    every_third: dict[str, Any] = {"steps": 12, "log_every_n_steps": 3, "val_check_interval": 12}
+    trainer(tmp_path, [guards, Keeps()], **every_third).fit(Game(), data(size=200))
+    rows = read_rows(tmp_path / "metrics.jsonl")
+    found = [row["train/gradient_norm_g"] for row in rows if "train/gradient_norm_g" in row]
+    fifth, tenth = (saved[step]["latest"]["_g"] for step in (5, 10))
+    assert found == [fifth, fifth, tenth] and fifth != tenth  # of steps 6, 9 and 12
+    again = Guards(3)
+    again.load_state_dict(saved[10])
+    assert again.state_dict() == saved[10]
+
+
 class Elsewhere(Toy):
     """A module that says it is on a GPU, so that nothing waits for its gradient."""
 
