@@ -22,6 +22,11 @@ NAMES = {
     "fashion_mnist_mini",
     "image_folder",
     "mnist",
+    "mnist_basic",
+    "mnist_bg_img",
+    "mnist_bg_rand",
+    "mnist_rot",
+    "rect",
     "shapes",
 }
 
