@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from lightning import LightningModule, Trainer
 from tqdm import tqdm
 
-from callbacks.run_record import record_protocol
+from callbacks.run_record import record, record_protocol
 from callbacks.tracker import Tracker
 from lightning_modules.base import ImageModule
 from lightning_modules.generation import generate
@@ -33,6 +34,9 @@ class GenerationTracker(Tracker):
         every_n_validations: k.
         seed: names the stream of images.
         cache: folder of reference statistics.
+
+    Attributes:
+        sampling_seconds: that this process took for its share of the last images scored.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class GenerationTracker(Tracker):
             cache,
         )  # fmt: skip
         self.metrics, self.raw_metrics = list(metrics), list(raw_metrics)
+        self.sampling_seconds = 0.0
 
     def begin(self, module: ImageModule) -> bool:
         return "sample" in module.capabilities
@@ -68,6 +73,8 @@ class GenerationTracker(Tracker):
     def score(self, trainer: Trainer, module: ImageModule, n: int, final: bool) -> None:
         weights = "ema" if module.evaluation_weights else "raw"
         self._report(trainer, module, n, self.metrics, weights)
+        if final:
+            record(trainer, seconds_per_1000_samples=round(1000 * self.sampling_seconds / n, 4))
         if self.raw_metrics and weights == "ema":
             with module.raw():
                 self._report(trainer, module, n, self.raw_metrics, "raw", suffix="-raw")
@@ -88,15 +95,19 @@ class GenerationTracker(Tracker):
         }
         for key, value in values.items():
             module.report(key, value)
-        record = self.protocol(trainer, n, weights, module.sampling_record())
-        record_protocol(trainer, record, values)
+        record_protocol(
+            trainer, self.protocol(trainer, n, weights, module.sampling_record()), values
+        )
 
     def _values(
         self, trainer: Trainer, module: ImageModule, n: int, metrics: list[str]
     ) -> dict[str, float]:
-        scorer = self.scorer(metrics)
+        scorer, self.sampling_seconds = self.scorer(metrics), 0.0
         chunks = generate(module, n, self.seed, trainer.global_rank, trainer.world_size)
         hidden = True if trainer.global_rank else None  # None: hidden where there is no terminal
+        started = time.perf_counter()
         for chunk in tqdm(chunks, desc=f"{n:,} images to score", leave=False, disable=hidden):
+            self.sampling_seconds += time.perf_counter() - started
             scorer.update(chunk.images, chunk.indices)
+            started = time.perf_counter()
         return scorer.compute()

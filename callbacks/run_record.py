@@ -18,12 +18,8 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from callbacks.throughput import Throughput
 from lightning_modules.base import ImageModule
+from metrics.keys import parse_key
 from metrics.protocol import ProtocolRecord
-
-# Scores that grow as they get better; every other one that validation reports falls.
-RISING = ("precision", "recall", "density", "coverage", "is/", "top1", "psnr", "ssim", "accuracy")
-# What is no better for being lower or higher.
-NEITHER = ("nn_distance",)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -43,7 +39,14 @@ def merge_json(path: Path, **fields: Any) -> None:
     write_json(path, {**known, **fields})
 
 
-def record_protocol(trainer: Trainer, record: ProtocolRecord, keys: Iterable[str]) -> None:
+def record(trainer: Trainer, **fields: Any) -> None:
+    """Set ``fields`` in the ``run.json`` of the run, where there is one; rank 0 alone does."""
+    path = Path(trainer.default_root_dir) / "run.json"
+    if trainer.is_global_zero and path.exists():
+        merge_json(path, **fields)
+
+
+def record_protocol(trainer: Trainer, protocol: ProtocolRecord, keys: Iterable[str]) -> None:
     """Add to the ``run.json`` of the run, where there is one, what the scores ``keys`` stand on.
 
     ``protocols`` has the record by its id, ``protocol_of`` the id by key: those of validations for
@@ -54,12 +57,9 @@ def record_protocol(trainer: Trainer, record: ProtocolRecord, keys: Iterable[str
         return
     known, stage = json.loads(path.read_text()), "test" if trainer.testing else "validation"
     stages = known.get("protocol_of", {})
-    ids = {**stages.get(stage, {}), **dict.fromkeys(keys, record.id)}
-    merge_json(
-        path,
-        protocols={**known.get("protocols", {}), record.id: record.as_dict()},
-        protocol_of={**stages, stage: ids},
-    )
+    ids = {**stages.get(stage, {}), **dict.fromkeys(keys, protocol.id)}
+    protocols = {**known.get("protocols", {}), protocol.id: protocol.as_dict()}
+    record(trainer, protocols=protocols, protocol_of={**stages, stage: ids})
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -74,12 +74,16 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 class MetricsFile(Logger):
-    """Appends a line of JSON for each set of metrics, with ``images_seen`` as its axis."""
+    """Appends a line of JSON for each set of metrics, with ``images_seen`` as its axis.
+
+    Attributes:
+        seconds: wall-clock of the run at this step, whatever it was interrupted by.
+    """
 
     def __init__(self, folder: str) -> None:
         super().__init__()
         self.path = Path(folder) / "metrics.jsonl"
-        self.images_seen = 0
+        self.images_seen, self.seconds = 0, 0.0
 
     @property
     def name(self) -> str:
@@ -92,7 +96,8 @@ class MetricsFile(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         plain = {k: float(v) for k, v in metrics.items() if k != "epoch"}
-        row = {"images_seen": self.images_seen, "time": round(time.time(), 3), **plain}
+        clocks = {"seconds": round(self.seconds, 2), "time": round(time.time(), 3)}
+        row = {"images_seen": self.images_seen, **clocks, **plain}
         with open(self.path, "a") as file:
             file.write(json.dumps(row) + "\n")
 
@@ -158,10 +163,10 @@ class RunRecord(Callback):
             return
         self.last = {**measured(trainer, "val/"), **pl_module.scores}
         for key, value in self.last.items():
-            if any(f"/{name}" in key for name in NEITHER):
-                continue
-            best = max if any(f"/{name}" in key for name in RISING) else min
-            self.best[key] = best(value, self.best.get(key, value))
+            better = parse_key(key).direction
+            if better:
+                best = max if better > 0 else min
+                self.best[key] = best(value, self.best.get(key, value))
         self.update(trainer, **self._state(trainer, pl_module))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -205,11 +210,12 @@ class RunRecord(Callback):
             return
         merge_json(self.path, **fields)
 
-    @staticmethod
-    def _set_axis(trainer: Trainer, module: ImageModule, ahead: int = 0) -> None:
+    def _set_axis(self, trainer: Trainer, module: ImageModule, ahead: int = 0) -> None:
         for logger in trainer.loggers:
             if hasattr(logger, "images_seen"):
                 logger.images_seen = module.images_seen + ahead
+            if isinstance(logger, MetricsFile):
+                logger.seconds = time.perf_counter() - self._started
 
     def state_dict(self) -> dict[str, Any]:
         return {"seconds": self.seconds, "best": dict(self.best), "last": dict(self.last)}

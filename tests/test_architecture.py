@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "callbacks": ARRAYS
     | {"lightning", "wandb", "tqdm", "functional", "metrics"}
     | {"lightning_modules.base", "lightning_modules.generation"},
+    "comparison": ARRAYS | {"matplotlib", "yaml", "metrics", "callbacks"},
 }
 # Of lightning_modules, what is no method.
 CONTRACT = {"__init__", "base", "feature_bank", "generation", "latent_generator"}

@@ -149,6 +149,7 @@ def test_the_end_is_scored_on_its_own_number_of_images_under_a_protocol(tmp_path
     assert module.scores.keys() == {FID.format(24), FID.format(24).replace("fid", "precision")}
     content = json.loads((tmp_path / "run.json").read_text())
     assert content["wandb_id"] == "abc"
+    assert content["seconds_per_1000_samples"] > 0
     records = {record["n_generated"]: record for record in content["protocols"].values()}
     assert records.keys() == {16, 24}
     final = records[24]

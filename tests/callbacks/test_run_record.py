@@ -57,7 +57,7 @@ def test_scores_keep_their_best_whichever_way_they_improve(tmp_path: Path) -> No
     values = {
         "fid": [9.0, 3.0, 5.0], "kid": [0.2, 0.3, 0.1], "precision": [0.4, 0.6, 0.5],
         "recall": [0.3, 0.2, 0.1], "density": [0.1, 0.5, 0.2], "coverage": [0.1, 0.2, 0.3],
-        "is": [1.0, 4.0, 2.0],
+        "inception_score": [1.0, 4.0, 2.0],
     }  # fmt: skip
     scores = Scores(**{key: list(found) for key, found in values.items()})
     trainer(tmp_path, [scores, RunRecord()], steps=9).fit(Toy(), data())
@@ -119,6 +119,8 @@ def test_a_resumed_run_keeps_its_best_and_adds_to_its_time(tmp_path: Path) -> No
     second = fit(6, [5.0], resume=True)
     assert second["best"]["gen/fid/x@2"] == 2.0 and second["last"]["gen/fid/x@2"] == 5.0
     assert second["wall_clock_seconds"] > first["wall_clock_seconds"]
+    resumed = [row["seconds"] for row in read_rows(tmp_path / "metrics.jsonl")]
+    assert resumed == sorted(resumed) and resumed[-1] >= first["wall_clock_seconds"]
 
 
 def test_a_record_is_replaced_whole_or_not_at_all(
@@ -142,6 +144,8 @@ def test_every_row_carries_the_images_that_were_seen(tmp_path: Path) -> None:
         for key in ("train/loss", "val/loss")
     }
     assert seen == {"train/loss": [8, 16, 24, 32, 40, 48], "val/loss": [24, 48]}
+    seconds = [row["seconds"] for row in rows]
+    assert seconds == sorted(seconds) and seconds[-1] > 0
 
 
 def test_rows_after_the_checkpoint_are_dropped_and_a_half_line_with_them(tmp_path: Path) -> None:

@@ -1,0 +1,145 @@
+"""Everything a comparison shows, gathered from runs: tables, costs, what was left out and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from comparison.runs import Run
+from comparison.scores import Score, scores_of
+from comparison.settings import labels, recipe_id
+from comparison.tables import Table, tables
+
+COUNTED = ("finished", "trained")
+"""Status of a run whose final scores count; of others only what they say themselves is shown."""
+
+
+@dataclass(eq=False)
+class Cost:
+    """What a recipe took: means over its runs, None where a run did not record it."""
+
+    label: str
+    data: str
+    runs: list[Run]
+    parameters: int | None
+    nfe: str
+    images_seen: float | None
+    minutes: float | None
+    images_per_second: float | None
+    tflop_per_image: float | None
+    seconds_per_1000: float | None
+    hardware: str
+
+
+@dataclass(eq=False)
+class Board:
+    """A comparison.
+
+    Attributes:
+        runs: that could be read, the newest of each recipe and seed where there are several.
+        labels: by run, what its recipe is called.
+        left_out: by folder, why its scores are in no table.
+    """
+
+    runs: list[Run]
+    labels: dict[Run, str]
+    tables: list[Table]
+    costs: list[Cost]
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def of_recipe(self) -> dict[str, list[Run]]:
+        """Give runs by recipe."""
+        found: dict[str, list[Run]] = {}
+        for run in self.runs:
+            found.setdefault(self.labels[run], []).append(run)
+        return found
+
+
+def build(runs: Sequence[Run], broken: dict[Path, str] | None = None) -> Board:
+    """Give the comparison of ``runs``; ``broken`` says why other folders could not be read."""
+    left_out = {str(folder): reason for folder, reason in (broken or {}).items()}
+    kept, repeated = newest_of_each_seed(runs)
+    for run in repeated:
+        left_out[str(run.folder)] = f"repeats seed {run.seed} of a newer run of the same settings"
+    named = labels(kept)
+    by_run = {run: named[recipe_id(run)] for run in kept}
+    scores: list[Score] = []
+    for run in kept:
+        if run.status not in COUNTED:
+            left_out[str(run.folder)] = why_unfinished(run)
+        else:
+            try:
+                scores += scores_of(run)
+            except (ValueError, KeyError, TypeError) as error:
+                left_out[str(run.folder)] = f"its scores cannot be read: {error}"
+    costs = [_cost(label, group) for label, group in _grouped(kept, by_run).items()]
+    return Board(kept, by_run, tables(scores, by_run), costs, left_out)
+
+
+def newest_of_each_seed(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
+    """Give runs of which no two have one recipe and one seed, and the older ones left over.
+
+    A finished run goes before one that is not.
+    """
+    order = sorted(runs, key=lambda r: (r.status in COUNTED, str(r.record.get("started", ""))))
+    kept: dict[tuple[str, int], Run] = {}
+    repeated = []
+    for run in order:
+        place = (recipe_id(run), run.seed)
+        if place in kept:
+            repeated.append(kept[place])
+        kept[place] = run
+    return sorted(kept.values(), key=lambda run: str(run.folder)), repeated
+
+
+def why_unfinished(run: Run) -> str:
+    """Say what became of a run that has no final scores."""
+    seen = run.record.get("images_seen")
+    told = run.status + (f" at {seen:,} images" if seen else "")
+    error = run.record.get("error")
+    return f"{told}: {error}" if error else told
+
+
+def _grouped(runs: Sequence[Run], named: dict[Run, str]) -> dict[str, list[Run]]:
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        if run.status in COUNTED:
+            groups.setdefault(named[run], []).append(run)
+    return groups
+
+
+def _cost(label: str, runs: list[Run]) -> Cost:
+    records = [run.record for run in runs]
+    first = records[0]
+    flops = _mean(records, "forward_gflop_per_image")
+    nfes = {p["nfe"] for r in records for p in r.get("protocols", {}).values() if _from_noise(p)}
+    seconds = _mean(records, "wall_clock_seconds")
+    return Cost(
+        label=label,
+        data=runs[0].data,
+        runs=runs,
+        parameters=first.get("parameters"),
+        nfe=", ".join(str(nfe) for nfe in sorted(nfes)),
+        images_seen=_mean(records, "images_seen"),
+        minutes=None if seconds is None else seconds / 60,
+        images_per_second=_mean(records, "images_per_second"),
+        tflop_per_image=None if flops is None else flops / 1000,
+        seconds_per_1000=_mean(records, "seconds_per_1000_samples"),
+        hardware="; ".join(sorted({_hardware(record) for record in records})),
+    )
+
+
+def _hardware(record: dict[str, Any]) -> str:
+    processes, device = record.get("processes", 1), record.get("device", "?")
+    return f"{processes} x {device}, {record.get('precision')}"
+
+
+def _from_noise(record: dict[str, Any]) -> bool:
+    return not record.get("corruption") and record.get("sampler") != "none"
+
+
+def _mean(records: Sequence[dict[str, Any]], field: str) -> float | None:
+    values = [float(r[field]) for r in records if r.get(field) is not None]
+    return sum(values) / len(values) if values else None

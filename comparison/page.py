@@ -1,0 +1,180 @@
+"""A comparison as one HTML page that needs nothing but itself."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+from comparison.board import Board
+from comparison.pictures import pictures, shown_runs
+from comparison.settings import flatten
+from comparison.tables import Cell, Column, Table
+from comparison.writers import COSTS, cost_values, heads, number, shown
+
+ASSETS = Path(__file__).parent / "assets"
+
+
+def page(board: Board, plots: Mapping[str, str], progress: bytes | None, version: str = "") -> str:
+    """Give the page.
+
+    Args:
+        board: what is compared.
+        plots: SVG drawings by name.
+        progress: a GIF of how samples come about, or None.
+        version: where the page is served, what changes when it is made anew; "" in a file.
+    """
+    drawings = f'<div class="plots">{"".join(plots.values())}</div>'
+    parts = [
+        *(_table(table) for table in board.tables),
+        _costs(board) if board.costs else "",
+        _section("Plots", drawings) if plots else "",
+        _gallery(board, progress),
+        _differences(board),
+        _left_out(board),
+    ]
+    body = "\n".join(filter(None, parts))
+    served = f' data-version="{escape(version)}"' if version else ""
+    return (
+        f'<!doctype html>\n<html lang="en"{served}>\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<link rel="icon" href="data:,">\n<title>Comparison</title>\n'
+        f"<style>\n{(ASSETS / 'page.css').read_text()}</style>\n</head>\n<body>\n"
+        "<header><h1>Comparison</h1>"
+        '<button id="theme" type="button">light / dark</button></header>\n'
+        f"<p>{_summary(board)}</p>\n{body}\n<dialog><img></dialog>\n"
+        f"<script>\n{(ASSETS / 'page.js').read_text()}</script>\n</body>\n</html>\n"
+    )
+
+
+def _summary(board: Board) -> str:
+    data = len({run.data for run in board.runs})
+    return (
+        f"{len(board.runs)} runs of {len(board.of_recipe())} recipes on {data} sets of data. "
+        "A column holds values of one measurement alone; ± is the standard deviation over seeds, "
+        "their number in brackets. Hover over a value for the files that hold it."
+    )
+
+
+def _section(title: str, body: str) -> str:
+    return f"<section>\n<h2>{escape(title)}</h2>\n{body}\n</section>"
+
+
+def _table(table: Table) -> str:
+    head = _head(["#", "recipe", *heads(table), "protocol"], [1, len(table.columns) + 2])
+    rows = []
+    for row in table.rows:
+        cells = [f'<td data-value="{row.rank}">{row.rank}</td>' if row.rank else "<td></td>"]
+        cells += [f'<td class="text">{escape(row.label)}</td>']
+        cells += [_cell(row.cells.get(c), c, table) for c in table.columns]
+        cells += [f'<td class="text"><code>{" ".join(row.protocols) or "n/a"}</code></td>']
+        rows.append(f"<tr>{''.join(cells)}</tr>")
+    notes = "".join(f"<li>{escape(note)}</li>" for note in table.notes)
+    body = _scrolled(head, rows)
+    return _section(table.title, body + (f'<ul class="notes">{notes}</ul>' if notes else ""))
+
+
+def _head(titles: Sequence[str], texts: Sequence[int]) -> str:
+    cells = []
+    for place, title in enumerate(titles):
+        first, _, rest = title.partition(" ")
+        small = f"<small>{escape(rest)}</small>" if rest and place not in texts else ""
+        shown_title = escape(first if small else title)
+        kind = ' class="text"' if place in texts else ""
+        cells.append(f'<th scope="col"{kind}><button>{shown_title}{small}</button></th>')
+    return f"<thead><tr>{''.join(cells)}</tr></thead>"
+
+
+def _cell(cell: Cell | None, column: Column, table: Table) -> str:
+    if cell is None:
+        return '<td class="none">n/a</td>'
+    best = ' class="best"' if cell in table.best.get(column, []) else ""
+    sources = "\n".join(
+        f"{s.run.folder} {s.source}: {s.key} = {number(s.value)}"
+        + (f" (protocol {s.protocol.id})" if s.protocol else "")
+        for s in cell.scores
+    )
+    return f'<td{best} data-value="{cell.mean!r}" title="{escape(sources)}">{shown(cell)}</td>'
+
+
+def _costs(board: Board) -> str:
+    texts = [0, 1, len(COSTS) - 1]
+    rows = []
+    for cost in board.costs:
+        cells = [
+            f'<td class="text">{escape(text)}</td>' if place in texts else _number(text)
+            for place, text in enumerate(cost_values(cost))
+        ]
+        rows.append(f"<tr>{''.join(cells)}</tr>")
+    return _section("cost", _scrolled(_head(COSTS, texts), rows))
+
+
+def _scrolled(head: str, rows: Sequence[str]) -> str:
+    body = "\n".join(rows)
+    return f'<div class="scroll"><table>{head}<tbody>\n{body}\n</tbody></table></div>'
+
+
+def _number(text: str) -> str:
+    plain = text.replace(",", "")
+    try:
+        return f'<td data-value="{float(plain)!r}">{text}</td>'
+    except ValueError:
+        return f"<td>{escape(text)}</td>"
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """Give bytes as an address that holds them."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _figure(source: str, caption: str, wide: bool = False) -> str:
+    kind = ' class="wide"' if wide else ""
+    return (
+        f'<figure{kind}><img src="{source}" alt="{escape(caption)}" loading="lazy">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def _gallery(board: Board, progress: bytes | None) -> str:
+    figures = []
+    for label, run in shown_runs(board).items():
+        newest = {picture.kind: picture for picture in pictures(run)}
+        for picture in newest.values():
+            caption = f"{label}, {picture.kind}: {picture.images_seen:,} images, {run.name}"
+            figures.append(_figure(data_uri(picture.path.read_bytes(), "png"), caption))
+    if not figures:
+        return ""
+    parts = [f'<div class="gallery">{"".join(figures)}</div>']
+    if progress is not None:
+        caption = "how samples of the same seeds come about, from the first validation to the last"
+        parts.insert(0, _figure(data_uri(progress, "gif"), caption, wide=True))
+    return _section("Pictures", "\n".join(parts))
+
+
+def _differences(board: Board) -> str:
+    settings = {
+        str(run.folder): {key: json.dumps(value) for key, value in flatten(run.config).items()}
+        for run in board.runs
+    }
+    options = "".join(f"<option>{escape(name)}</option>" for name in settings)
+    content = json.dumps(settings).replace("</", "<\\/")
+    return _section(
+        "Settings of two runs, where they differ",
+        f'<div id="differences"><select aria-label="one run">{options}</select> '
+        f'<select aria-label="another run">{options}</select>'
+        '<div class="scroll"><table><thead><tr><th class="text">setting</th>'
+        '<th class="text">one</th><th class="text">other</th></tr></thead><tbody></tbody></table>'
+        f'</div></div><script type="application/json" id="settings">{content}</script>',
+    )
+
+
+def _left_out(board: Board) -> str:
+    if not board.left_out:
+        return ""
+    lines = (
+        f"<li><code>{escape(folder)}</code>: {escape(why)}</li>"
+        for folder, why in sorted(board.left_out.items())
+    )
+    return _section("In no table", f"<ul>{''.join(lines)}</ul>")

@@ -1,0 +1,96 @@
+"""Every score of a run with the protocol it stands on and the file that holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from comparison.runs import Run
+from metrics.keys import ScoreKey, parse_key
+from metrics.protocol import ProtocolRecord
+
+TRACKS = ("gen", "likelihood", "restore", "probe")
+"""In this order; other tracks come after. ``val`` and ``test`` are losses of one method each."""
+LOSSES = ("val", "test", "train")
+FINAL, BEST, SEEN = "final", "best checkpoint", "best while training"
+CHECKPOINTS = (FINAL, BEST, SEEN)
+
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """One value.
+
+    Attributes:
+        run: whose it is.
+        key: what was measured.
+        checkpoint: of the weights: those of the end, the best checkpoint's, or, for FID, the lowest
+            of all validations.
+        value: as the file holds it.
+        protocol: what it stands on; None where a run kept no record.
+        source: the file, and where in it.
+    """
+
+    run: Run
+    key: ScoreKey
+    checkpoint: str
+    value: float
+    protocol: ProtocolRecord | None
+    source: str
+
+    @property
+    def measurement(self) -> str:
+        """Equal for scores that were measured alike, whatever was measured; "" unrecorded."""
+        return self.protocol.measurement_id if self.protocol else ""
+
+    @property
+    def sampling(self) -> str:
+        """How the images were drawn, where that is more than one pass."""
+        return "" if self.protocol is None else sampling(self.protocol)
+
+
+def sampling(record: ProtocolRecord) -> str:
+    """Give sampler, evaluations and what else of a record a table names a row after."""
+    if record.corruption is not None or record.sampler in ("one pass", "generator", "none"):
+        return ""
+    told = [record.sampler.removeprefix("generator, ")]
+    told += [f"{record.nfe} NFE"] if record.nfe > 1 else []
+    told += [f"eta {record.eta:g}"] if record.eta else []
+    told += [f"guidance {record.guidance:g}"] if record.guidance else []
+    return ", ".join(told)
+
+
+def scores_of(run: Run) -> list[Score]:
+    """Give the scores of one run; of two for the same thing, the one of ``run.json``."""
+    found: dict[tuple[Any, ...], Score] = {}
+    for score in (*_recorded(run), *_evaluated(run)):
+        if score.key.track not in LOSSES and not score.key.metric.endswith("_std"):
+            place = (score.key, score.checkpoint, score.measurement, score.sampling)
+            found.setdefault(place, score)
+    return list(found.values())
+
+
+def _recorded(run: Run) -> Iterable[Score]:
+    sections = {"final": (FINAL, "test"), "best": (SEEN, "validation")}
+    for section, (checkpoint, stage) in sections.items():
+        for text, value in (run.record.get(section) or {}).items():
+            key = parse_key(text)
+            # The best of every metric would be of another moment each.
+            if checkpoint is FINAL or (key.track, key.metric) == ("gen", "fid"):
+                protocol = _protocol(run, stage, text)
+                yield Score(run, key, checkpoint, value, protocol, f"run.json {section}")
+
+
+def _protocol(run: Run, stage: str, key: str) -> ProtocolRecord | None:
+    id = run.record.get("protocol_of", {}).get(stage, {}).get(key)
+    record = run.record.get("protocols", {}).get(id)
+    return None if record is None else ProtocolRecord.from_dict(record)
+
+
+def _evaluated(run: Run) -> Iterable[Score]:
+    for number, entry in enumerate(run.evaluations):
+        named = {"last": FINAL, "best": BEST}.get(entry["checkpoint"], entry["checkpoint"])
+        protocol = ProtocolRecord.from_dict(entry["protocol"])
+        for text, value in entry["scores"].items():
+            source = f"evaluation.json {number}"
+            yield Score(run, parse_key(text), named, value, protocol, source)
