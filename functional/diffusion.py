@@ -12,14 +12,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from functional.noise_schedule import NoiseSchedule, VarianceExploding, VariancePreserving
+from functional.noise_schedule import NoiseSchedule, VarianceExploding
 
 PREDICTIONS = ("eps", "x0", "v", "velocity", "edm")
 SIGMA_DATA = 0.5
 
 
 class Posterior(NamedTuple):
-    """q(x_s | x_t, x_0) for s < t: ``mean`` as x_t, ``variance`` a float64 scalar."""
+    """q(x_s | x_t, x_0) for s < t: ``mean`` as x_t, ``variance`` float64, shaped as t."""
 
     mean: Tensor
     variance: Tensor
@@ -27,9 +27,13 @@ class Posterior(NamedTuple):
 
 def levels(schedule: NoiseSchedule, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
     """Give alpha(t), sigma(t) as ``like``'s dtype and device, shaped to broadcast over images."""
-    shape = (-1,) + (1,) * (like.ndim - 1) if t.ndim else ()
-    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
-    return tuple(v.to(like.device, like.dtype).reshape(shape) for v in (alpha, sigma))  # type: ignore[return-value]
+    return shaped(schedule.alpha(t), like), shaped(schedule.sigma(t), like)
+
+
+def shaped(values: Tensor, like: Tensor) -> Tensor:
+    """Give ``(N,)`` or scalar ``values`` in ``like``'s dtype, to broadcast over its images."""
+    shape = (-1,) + (1,) * (like.ndim - 1) if values.ndim else ()
+    return values.to(like.device, like.dtype).reshape(shape)
 
 
 def q_sample(x0: Tensor, eps: Tensor, t: Tensor, schedule: NoiseSchedule) -> Tensor:
@@ -44,14 +48,14 @@ def q_sample(x0: Tensor, eps: Tensor, t: Tensor, schedule: NoiseSchedule) -> Ten
 
 
 def posterior(x_t: Tensor, x0: Tensor, t: Tensor, s: Tensor, schedule: NoiseSchedule) -> Posterior:
-    """Give q(x_s | x_t, x_0) for any scalar s < t (Ho et al. 2020, eq. 6-7, for any step)."""
+    """Give q(x_s | x_t, x_0) for any s < t, scalars or ``(N,)`` (Ho et al. 2020, eq. 6-7)."""
     alpha_t, sigma_t = schedule.alpha(t), schedule.sigma(t)
     alpha_s, sigma_s = schedule.alpha(s), schedule.sigma(s)
     ratio = alpha_t / alpha_s
     beta = sigma_t**2 - ratio**2 * sigma_s**2
     variance = beta * sigma_s**2 / sigma_t**2
     from_xt, from_x0 = ratio * sigma_s**2 / sigma_t**2, alpha_s * beta / sigma_t**2
-    mean = from_xt.to(x_t.dtype) * x_t + from_x0.to(x_t.dtype) * x0
+    mean = shaped(from_xt, x_t) * x_t + shaped(from_x0, x_t) * x0
     return Posterior(mean, variance)
 
 
@@ -91,6 +95,19 @@ def to_x0(prediction: str, output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Te
 def to_eps(x_t: Tensor, x0: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
     """Give the noise that turns ``x0`` into ``x_t``."""
     return (x_t - alpha * x0) / sigma
+
+
+def x0_gain(prediction: str, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """Give |d x_0 / d output| of :func:`to_x0`: an error of the output, times it, is one of x_0."""
+    if prediction == "eps":
+        return sigma / alpha
+    if prediction == "x0":
+        return torch.ones_like(alpha)
+    if prediction == "v":
+        return sigma / (alpha**2 + sigma**2)
+    if prediction == "velocity":
+        return sigma / (alpha + sigma)
+    return _edm_scales(sigma / alpha)[1]
 
 
 def input_scale(prediction: str, alpha: Tensor, sigma: Tensor) -> Tensor:
@@ -143,8 +160,9 @@ def check_pair(prediction: str, schedule: NoiseSchedule) -> None:
             f"prediction {prediction!r} does not go with {type(schedule).__name__}: "
             "EDM's preconditioning and the VarianceExploding schedule belong together"
         )
-    if prediction == "eps" and not isinstance(schedule, VariancePreserving):
+    end = torch.tensor(schedule.t_max, dtype=torch.float64)
+    if prediction == "eps" and schedule.alpha(end) == 0:
         raise ValueError(
-            "eps says nothing about the image where alpha is 0 (LinearPath at t = 1); "
-            "choose prediction v, velocity or x0"
+            f"eps says nothing about the image where alpha is 0 (t = {schedule.t_max:g} of "
+            f"{type(schedule).__name__}); choose prediction v, velocity or x0"
         )

@@ -21,12 +21,18 @@ import torch
 from torch import Tensor
 
 
-def linear_betas(steps: int, beta_start: float = 1e-4, beta_end: float = 0.02) -> Tensor:
+def linear_betas(
+    steps: int, beta_start: float = 1e-4, beta_end: float = 0.02, rescale: bool = False
+) -> Tensor:
     """Give betas growing linearly, ``(steps,)`` float64 (Ho et al. 2020, section 4).
 
-    The end points are those of T = 1000; at another T they are as given, never rescaled.
+    The end points are those of T = 1000. At another T they are as given, or with ``rescale``
+    multiplied by 1000 / T, which leaves about as little of the image at the end (Nichol & Dhariwal
+    2021 at T = 4000).
     """
     _check_steps(steps)
+    if rescale:
+        beta_start, beta_end = beta_start * 1000 / steps, beta_end * 1000 / steps
     if not 0.0 < beta_start <= beta_end < 1.0:
         raise ValueError(f"betas need 0 < start <= end < 1, got {beta_start} and {beta_end}")
     return torch.linspace(beta_start, beta_end, steps, dtype=torch.float64)
@@ -40,9 +46,37 @@ def cosine_betas(steps: int, offset: float = 0.008, beta_max: float = 0.999) -> 
     return (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=beta_max)
 
 
+def sigmoid_betas(
+    steps: int, start: float = -3.0, end: float = 3.0, tau: float = 1.0, beta_max: float = 0.999
+) -> Tensor:
+    """Give the sigmoid schedule's betas, ``(steps,)`` float64 (Jabri et al. 2022; Chen 2023)."""
+    _check_steps(steps)
+    grid = torch.arange(steps + 1, dtype=torch.float64) / steps
+    curve = torch.sigmoid((grid * (end - start) + start) / tau)
+    alpha_bar = (curve[-1] - curve) / (curve[-1] - curve[0])
+    return (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=beta_max)
+
+
+def _zero_terminal_snr(alpha_bar: Tensor) -> Tensor:
+    """Give ``alpha_bar`` of steps 1..T with nothing of the image left at T (Lin et al. 2023).
+
+    Their algorithm 1: sqrt(alpha_bar) is shifted to end at 0 and scaled to begin as before.
+
+    Raises:
+        ValueError: for a chain of one step, which has no room for both.
+    """
+    if len(alpha_bar) < 2:
+        raise ValueError("zero_terminal_snr needs 2 steps or more, got 1")
+    root = alpha_bar.sqrt()
+    return ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
+
+
 def _check_steps(steps: int) -> None:
     if steps < 1:
         raise ValueError(f"a noise schedule needs at least 1 step, got {steps}")
+
+
+CHAINS = ("linear", "cosine", "sigmoid")
 
 
 class NoiseSchedule:
@@ -91,8 +125,9 @@ class VariancePreserving(NoiseSchedule):
 
     Args:
         steps: T.
-        schedule: "linear" or "cosine".
-        beta_start, beta_end: of the linear schedule.
+        schedule: "linear", "cosine" or "sigmoid".
+        beta_start, beta_end, rescale: of the linear schedule, see :func:`linear_betas`.
+        zero_terminal_snr: leave nothing of the image at T (Lin et al. 2023).
     """
 
     discrete = True
@@ -103,13 +138,22 @@ class VariancePreserving(NoiseSchedule):
         schedule: str = "linear",
         beta_start: float = 1e-4,
         beta_end: float = 0.02,
+        rescale: bool = False,
+        zero_terminal_snr: bool = False,
     ) -> None:
-        if schedule not in ("linear", "cosine"):
-            raise ValueError(f"unknown schedule {schedule!r}; known: linear, cosine")
-        linear = schedule == "linear"
-        self.betas = linear_betas(steps, beta_start, beta_end) if linear else cosine_betas(steps)
-        ones = torch.ones(1, dtype=torch.float64)
-        self.alpha_bar = torch.cat([ones, torch.cumprod(1 - self.betas, dim=0)])
+        if schedule not in CHAINS:
+            raise ValueError(f"unknown schedule {schedule!r}; known: {', '.join(CHAINS)}")
+        if rescale and schedule != "linear":
+            raise ValueError(f"rescale=True is of the linear schedule, not of {schedule!r}")
+        if schedule == "linear":
+            betas = linear_betas(steps, beta_start, beta_end, rescale)
+        else:
+            betas = cosine_betas(steps) if schedule == "cosine" else sigmoid_betas(steps)
+        bar = torch.cumprod(1 - betas, dim=0)
+        if zero_terminal_snr:
+            bar = _zero_terminal_snr(bar)
+        self.alpha_bar = torch.cat([torch.ones(1, dtype=torch.float64), bar])
+        self.betas = 1 - bar / self.alpha_bar[:-1] if zero_terminal_snr else betas
         self.steps = steps
         self.t_max = float(steps)
 

@@ -22,12 +22,16 @@ from torch import Tensor
 
 from functional.diffusion import posterior
 from functional.noise_schedule import NoiseSchedule
+from functional.reverse_variance import (
+    LogVariances,
+    check_variance,
+    log_variance,
+    step_log_variances,
+)
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 Noise = Callable[..., Tensor]
 Trace = Callable[[int, Tensor, Tensor], None]
-
-VARIANCES = ("fixed_small", "fixed_large")
 
 
 def ancestral(
@@ -41,24 +45,35 @@ def ancestral(
 ) -> Tensor:
     """Sample x_s ~ p(x_s | x_t) down the chain (Ho et al. 2020, algorithm 2), at any respacing.
 
-    ``variance``: "fixed_small" is the posterior's, "fixed_large" is beta of the step.
+    ``variance``: "fixed_small" is the posterior's, "fixed_large" is beta of the step, "learnt" is
+    between them where ``denoiser.with_variance(x_t, t) -> (x_0, fraction)`` says.
     """
-    if variance not in VARIANCES:
-        raise ValueError(f"unknown variance {variance!r}; known: {', '.join(VARIANCES)}")
+    check_variance(variance)
+    ends = step_log_variances(schedule, times)
     for k, (t, s) in enumerate(pairwise(times)):
-        x0 = denoiser(x, t)
+        if variance == "learnt":
+            x0, fraction = _with_variance(denoiser, x, t)
+        else:
+            x0, fraction = denoiser(x, t), None
         if trace:
             trace(k, x, x0)
-        step = posterior(x, x0, t, s, schedule)
-        x = step.mean
+        x = posterior(x, x0, t, s, schedule).mean
         if s > 0:
-            beta = (
-                schedule.sigma(t) ** 2
-                - (schedule.alpha(t) / schedule.alpha(s) * schedule.sigma(s)) ** 2
-            )
-            chosen = beta if variance == "fixed_large" else step.variance
-            x = x + chosen.sqrt().to(x.dtype) * noise(*x.shape[1:])
+            step = LogVariances(ends.small[k], ends.large[k])
+            spread = torch.exp(log_variance(variance, step, fraction) / 2)
+            x = x + spread.to(x.dtype) * noise(*x.shape[1:])
     return x
+
+
+def _with_variance(denoiser: Denoiser, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    asked = getattr(denoiser, "with_variance", None)
+    x0, fraction = asked(x, t) if asked else (x, None)
+    if fraction is None:
+        raise ValueError(
+            "variance 'learnt', but this denoiser says nothing of it; "
+            "give fixed_small or fixed_large"
+        )
+    return x0, fraction
 
 
 def ddim(

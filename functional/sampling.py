@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from functional.samplers import SAMPLERS, VARIANCES, evaluations
+from functional.reverse_variance import check_variance
+from functional.samplers import SAMPLERS, evaluations
 
 
 class Sampling:
@@ -16,7 +17,7 @@ class Sampling:
         spacing: a name of ``functional.time_grid.SPACINGS``.
         clip: hold the estimate of x_0 in [-1, 1].
         eta: noise of DDIM; 0 for the others.
-        variance: of ancestral sampling, "fixed_small" or "fixed_large".
+        variance: of ancestral sampling, "fixed_small", "fixed_large" or "learnt".
     """
 
     def __init__(
@@ -32,10 +33,22 @@ class Sampling:
             raise ValueError(f"unknown sampler {sampler!r}; known: {', '.join(SAMPLERS)}")
         if eta < 0 or (eta and sampler != "ddim"):
             raise ValueError(f"eta={eta} with sampler {sampler}; expected 0, or more with ddim")
-        if variance not in VARIANCES:
-            raise ValueError(f"unknown variance {variance!r}; known: {', '.join(VARIANCES)}")
+        check_variance(variance)
+        if variance == "learnt" and sampler != "ancestral":
+            raise ValueError(
+                f"variance 'learnt' with sampler {sampler}, which has no variance to learn; use "
+                "sampler=ancestral, or variance=fixed_large"
+            )
         self.sampler, self.steps, self.spacing, self.clip = sampler, steps, spacing, clip
         self.eta, self.variance = eta, variance
+
+    def check(self, learns_variance: bool) -> None:
+        """Refuse a learnt variance of a network that learns none (ValueError)."""
+        if self.variance == "learnt" and not learns_variance:
+            raise ValueError(
+                "sampling.variance is 'learnt', but the network learns none; train it with "
+                "method.objective.variance=learnt, or set sampling.variance=fixed_large"
+            )
 
     @property
     def options(self) -> dict[str, Any]:

@@ -10,23 +10,24 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from datamodules.base import Batch
-from functional.diffusion import (
-    check_pair,
-    input_scale,
-    levels,
-    q_sample,
-    simple_loss,
-    target,
-    to_x0,
-    without_overshoot,
+from functional.class_labels import drop_labels, labels_of
+from functional.denoising_model import (
+    DenoisingModel,
+    ModelDenoiser,
+    check_classes,
+    check_network,
+    check_shares,
 )
 from functional.noise_schedule import NoiseSchedule
+from functional.objective import Objective
+from functional.offset_noise import OffsetNoise, with_offset
 from functional.samplers import SAMPLERS
 from functional.sampling import Sampling
 from functional.seeding import ImageNoise, image_seeds
 from functional.time_grid import time_grid
 from functional.time_sampling import TimeSampler
 from lightning_modules.base import ImageModule
+from lightning_modules.generation import class_rows
 from lightning_modules.optimisation import scheduled
 
 PREVIEW_SEED = 1
@@ -36,7 +37,9 @@ class DDPM(ImageModule):
     """A diffusion model: wiring of a network, a noise schedule, an objective and a sampler.
 
     Args:
-        network: maps ``(N, C, H, W)`` and times ``(N,)`` to ``(N, C, H, W)``.
+        network: maps ``(N, C, H, W)`` and times ``(N,)``, and labels where it has ``num_classes``,
+            to ``(N, C, H, W)``; twice the channels go in with ``self_conditioning`` and come out
+            with a learnt variance.
         schedule: alpha and sigma of t.
         times: draws the training times.
         prediction: "eps" (Ho 2020), "x0", "v", "velocity" or "edm".
@@ -44,8 +47,14 @@ class DDPM(ImageModule):
         optimizer: makes the optimiser from named parameters.
         warmup_steps, decay: of the learning rate; the decay spans the budget of the run.
         channels, image_size: of the images.
+        objective: what is minimised; None is L_simple.
         clipped_loss: count the error of the estimate of x_0 as clipped to [-1, 1], as it is used
             where ``sampling.clip`` is set (see ``functional.diffusion.without_overshoot``).
+        pairing: puts the noise of a batch in the order of its images, or None.
+        offset_noise: standard deviation of what is added to the noise of a whole channel.
+        label_dropout: share of labels left out in training, for classifier-free guidance.
+        self_conditioning: share of training images for which the network is first asked for an
+            estimate and then given it (Chen et al. 2022; 0.5 in the paper); 0 is without.
         compile_network: compile the network; the keys of checkpoints stay as they are.
     """
 
@@ -64,48 +73,55 @@ class DDPM(ImageModule):
         decay: str,
         channels: int,
         image_size: int,
+        objective: Objective | None = None,
         clipped_loss: bool = False,
+        pairing: Callable[[Tensor, Tensor], Tensor] | None = None,
+        offset_noise: float = 0.0,
+        label_dropout: float = 0.0,
+        self_conditioning: float = 0.0,
         compile_network: bool = False,
     ) -> None:
         super().__init__()
-        check_pair(prediction, schedule)
-        if clipped_loss and not sampling.clip:
-            raise ValueError(
-                "clipped_loss=True trains a network whose estimates leave [-1, 1]; "
-                "set sampling.clip=True, or clipped_loss=False"
-            )
+        objective = objective or Objective()
+        check_network(network, channels, objective.learns_variance, self_conditioning)
+        self.model = DenoisingModel(
+            network, schedule, prediction, objective, sampling.clip, clipped_loss, self_conditioning
+        )
+        self.num_classes = self.model.num_classes
+        check_shares(label_dropout, self_conditioning, self.num_classes)
+        times.check(schedule)
+        sampling.check(objective.learns_variance)
         time_grid(schedule, sampling.steps, sampling.spacing)
         self.network, self.schedule, self.times = network, schedule, times
-        self.prediction, self.sampling = prediction, sampling
-        self.clipped_loss = clipped_loss
+        self.sampling, self.pairing = sampling, pairing
+        self.offset_noise, self.label_dropout = offset_noise, label_dropout
         self.optimizer_factory = optimizer
         self.learning_rate_factor = self.learning_rate_lambda(warmup_steps, decay)
         self.image_shape = (channels, image_size, image_size)
         if compile_network:
             self.network.compile()
 
-    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """Give the network's output for noisy images ``(N, C, H, W)`` at times ``(N,)``."""
-        alpha, sigma = levels(self.schedule, t, x_t)
-        scaled = input_scale(self.prediction, alpha, sigma) * x_t
-        output: Tensor = self.network(scaled, self.schedule.conditioning(t).expand(len(x_t)))
-        return output
+    def setup(self, stage: str) -> None:
+        """Refuse data that have not the classes of the network, before the first step."""
+        data: Any = getattr(self.trainer, "datamodule", None)
+        if data is not None and stage == "fit":
+            check_classes(self.num_classes, data.num_classes)
 
-    def loss(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-        """Give L_simple per image ``(N,)`` of images ``x0`` at times ``t`` with noise ``eps``."""
-        alpha, sigma = levels(self.schedule, t, x0)
-        wanted = target(self.prediction, x0, eps, alpha, sigma)
-        x_t = q_sample(x0, eps, t, self.schedule)
-        output = self(x_t, t).float()
-        if self.clipped_loss:
-            estimate = to_x0(self.prediction, output.detach(), x_t, alpha, sigma)
-            wanted = without_overshoot(output, wanted, x0, estimate)
-        return simple_loss(output, wanted)
+    def forward(self, x_t: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Give the network's output for noisy images ``(N, C, H, W)`` at times ``(N,)``."""
+        return self.model.output(x_t, t, labels)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        x0 = batch.images
-        t = self.times(len(x0), self.schedule, x0.device)
-        loss = self.loss(x0, torch.randn_like(x0), t).mean()
+        x0, labels = batch.images, batch.labels if self.num_classes else None
+        drawn = self.times.draw(len(x0), self.schedule, x0.device)
+        eps = with_offset(torch.randn_like(x0), self.offset_noise)
+        if self.pairing is not None:
+            eps = self.pairing(x0, eps)
+        if labels is not None and self.label_dropout:
+            labels = drop_labels(labels, self.label_dropout, self.num_classes)
+        losses = self.model.loss(x0, eps, drawn.t, labels, self.model.self_conditioning)
+        loss = (losses if drawn.weight is None else drawn.weight.to(losses.dtype) * losses).mean()
+        self.times.observe(drawn, losses)
         self.log("train/loss", loss)
         return loss
 
@@ -117,24 +133,22 @@ class DDPM(ImageModule):
 
     def _log_fixed_loss(self, name: str, batch: Batch) -> None:
         """Log the loss at times and noise that are functions of the image's index alone."""
-        x0 = batch.images
-        noise = ImageNoise(image_seeds(0, batch.indices.tolist()), x0.device)
+        x0, labels = batch.images, batch.labels if self.num_classes else None
+        noise = OffsetNoise(
+            ImageNoise(image_seeds(0, batch.indices.tolist()), x0.device), self.offset_noise
+        )
         # Multiples of the golden ratio fill the unit interval evenly for any run of indices.
         u = (batch.indices.double() * 0.6180339887498949).frac().clamp(1e-4, 1)
-        loss = self.loss(x0, noise(*x0.shape[1:]), self.schedule.quantile(u)).mean()
+        loss = self.model.loss(x0, noise(*x0.shape[1:]), self.schedule.quantile(u), labels).mean()
         self.log(name, loss, batch_size=len(x0), sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer_factory(self.network.named_parameters())
         return scheduled(optimizer, self.learning_rate_factor)
 
-    def denoise(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """Give the estimate of x_0, float32 as ``x_t``, at the scalar time ``t``."""
-        alpha, sigma = levels(self.schedule, t, x_t)
-        with self.autocast():
-            output = self(x_t, t.to(x_t.device))
-        x0 = to_x0(self.prediction, output.float(), x_t, alpha, sigma)
-        return x0.clamp(-1, 1) if self.sampling.clip else x0
+    def denoiser(self, labels: Tensor | None = None) -> ModelDenoiser:
+        """Give the estimates of x_0 for one reverse process of images with these labels."""
+        return ModelDenoiser(self.model, labels, self.autocast)
 
     @torch.no_grad()
     def sample(
@@ -145,18 +159,20 @@ class DDPM(ImageModule):
         labels: Tensor | None = None,
         trace: Callable[[int, Tensor, Tensor], None] | None = None,
     ) -> Tensor:
-        """Give ``(n, C, H, W)`` images from noise; image i depends on ``seeds[i]`` only."""
+        """Give ``(n, C, H, W)`` images from noise; image i depends on ``seeds[i]`` only.
+
+        A conditional model asked without labels draws each image's class from its seed.
+        """
         if len(seeds) != n:
             raise ValueError(f"{n} images need {n} seeds, got {len(seeds)}")
-        if labels is not None:
-            raise ValueError("this model was trained without labels; sample without labels")
-        noise = ImageNoise(seeds, self.device)
+        labels = labels_of(seeds, labels, self.num_classes)
+        denoiser = self.denoiser(None if labels is None else labels.to(self.device))
+        noise = OffsetNoise(ImageNoise(seeds, self.device), self.offset_noise)
         settings = self.sampling
         times = time_grid(self.schedule, settings.steps, settings.spacing)
-        draw = SAMPLERS[settings.sampler]
         start = self.schedule.prior_std * noise(*self.image_shape)
-        images = draw(
-            self.denoise, start, times, self.schedule, noise, trace=trace, **settings.options
+        images = SAMPLERS[settings.sampler](
+            denoiser, start, times, self.schedule, noise, trace=trace, **settings.options
         )
         return images.clamp(-1, 1)
 
@@ -171,13 +187,20 @@ class DDPM(ImageModule):
         return torch.stack([*picked, last], dim=1)
 
     def previews(self, batch: Batch) -> dict[str, Tensor]:
-        """Give 64 ``samples`` from fixed seeds, and the ``chain`` of the first 8 from noise."""
+        """Give 64 ``samples``, the ``chain`` of the first 8, and of a conditional model 8 images
+        of each class as rows of ``classes``; all from fixed seeds."""
         seeds = image_seeds(PREVIEW_SEED, range(64))
-        return {"samples": self.sample(64, seeds=seeds), "chain": self.chain(seeds[:8])}
+        shown = {"samples": self.sample(64, seeds=seeds), "chain": self.chain(seeds[:8])}
+        if self.num_classes:
+            shown["classes"] = class_rows(self, seeds[:8], self.num_classes)
+        return shown
 
     def sampling_record(self) -> dict[str, Any]:
-        return {**self.sampling.record(), "prediction": self.prediction}
+        return {**self.sampling.record(), "prediction": self.model.prediction}
 
     def forward_flops(self) -> int:
         """Give the floating-point operations of one forward pass on one image."""
-        return self.count_flops(self.network, self.image_shape, torch.ones(1))
+        channels, *size = self.image_shape
+        labels = (torch.zeros(1, dtype=torch.long),) if self.num_classes else ()
+        given = (channels * (1 + (self.model.self_conditioning > 0)), *size)
+        return self.count_flops(self.network, given, torch.ones(1), *labels)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -48,3 +48,11 @@ def generate(
         with torch.no_grad():
             images = module.sample(len(indices), seeds=image_seeds(seed, indices), labels=labels)
         yield Chunk(torch.tensor(indices), to_uint8(images).cpu())
+
+
+def class_rows(module: ImageModule, seeds: Sequence[int], num_classes: int) -> Tensor:
+    """Give ``(classes, len(seeds), C, H, W)``, the same seeds each; of the first 32 at most."""
+    shown = min(num_classes, 32)
+    labels = torch.arange(shown).repeat_interleave(len(seeds))
+    images = module.sample(len(labels), seeds=list(seeds) * shown, labels=labels)
+    return images.view(shown, len(seeds), *module.image_shape)

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.base import Batch
+from functional.class_labels import labels_of
 from functional.latents import slerp, truncate
 from functional.seeding import ImageNoise, image_seeds
 from lightning_modules.base import ImageModule
+from lightning_modules.generation import class_rows
 
 PREVIEW_SEED = 1
 
@@ -56,15 +58,7 @@ class LatentGenerator(ImageModule):
         """
         if len(seeds) != n:
             raise ValueError(f"{n} images need {n} seeds, got {len(seeds)}")
-        if labels is not None and not self.num_classes:
-            raise ValueError("this model was trained without labels; sample without labels")
-        if labels is not None and not ((labels >= 0) & (labels < self.num_classes)).all():
-            raise ValueError(
-                f"labels lie in {int(labels.min())} to {int(labels.max())}; this model knows "
-                f"0 to {self.num_classes - 1}"
-            )
-        if labels is None and self.num_classes:
-            labels = torch.tensor([seed % self.num_classes for seed in seeds])
+        labels = labels_of(seeds, labels, self.num_classes)
         z = ImageNoise(seeds, self.device)(self.z_dim)
         return self.draw(z, None if labels is None else labels.to(self.device))
 
@@ -78,11 +72,7 @@ class LatentGenerator(ImageModule):
         labels = None
         if self.num_classes:
             labels = torch.arange(8, device=self.device).repeat_interleave(8) % self.num_classes
-            shown_classes = min(self.num_classes, 32)
-            rows = torch.arange(shown_classes, device=self.device).repeat_interleave(8)
-            again = seeds[:8] * shown_classes
-            images = self.sample(len(rows), seeds=again, labels=rows)
-            shown["classes"] = images.view(-1, 8, *self.image_shape)
+            shown["classes"] = class_rows(self, seeds[:8], self.num_classes)
         shown["interpolation"] = self.draw(path.flatten(0, 1), labels).view(8, 8, *self.image_shape)
         return shown
 

@@ -10,6 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from networks.blocks import check_labels
+from networks.unet_settings import check_attention, check_positive, check_settings, level_sizes
+
 
 def sinusoidal_embedding(t: Tensor, dim: int) -> Tensor:
     """Give the Transformer's embedding of ``t`` ``(N,)``: ``(N, dim)`` float32, sines first."""
@@ -150,11 +153,14 @@ class Upsample(nn.Module):
 class UNet(nn.Module):
     """The U-Net of Ho et al. (2020): images ``(N, C, H, W)`` and times ``(N,)`` to images.
 
+    With classes, an embedding of the label is added to that of the time (Dhariwal & Nichol 2021).
+
     At the CIFAR-10 settings of the paper (128 channels, multipliers 1, 2, 2, 2, two blocks a
     level, attention at 16, dropout 0.1) it has 35,746,307 parameters.
 
     Args:
-        in_channels, out_channels: of the images.
+        in_channels, out_channels: of the images; twice these where the network is also given an
+            earlier estimate, and where it also says something of the variance.
         image_size: height and width; decides where ``attention_resolutions`` are met.
         channels: width of the first level.
         multipliers: width of each level over ``channels``; between levels the size halves.
@@ -167,6 +173,8 @@ class UNet(nn.Module):
             p^2 times less at the first level.
         scale_shift: see :class:`ResidualBlock`.
         group_size: see :func:`norm`.
+        num_classes: 0 is unconditional; else labels are 0 to num_classes - 1, and num_classes
+            stands for an image without one.
 
     Raises:
         ValueError: for settings that make no network, or attention at a height no level has.
@@ -186,12 +194,14 @@ class UNet(nn.Module):
         patch_size: int = 1,
         scale_shift: bool = False,
         group_size: int | None = None,
+        num_classes: int = 0,
     ) -> None:
         super().__init__()
-        _check(image_size, patch_size, channels, multipliers, blocks)
-        _check_attention(attention_resolutions, level_sizes(image_size, patch_size, multipliers))
-        _check_positive(heads=heads, group_size=1 if group_size is None else group_size)
-        self.patch_size, self.channels = patch_size, channels
+        check_settings(image_size, patch_size, channels, multipliers, blocks)
+        check_attention(attention_resolutions, level_sizes(image_size, patch_size, multipliers))
+        check_positive(heads=heads, group_size=1 if group_size is None else group_size)
+        self.patch_size, self.channels, self.num_classes = patch_size, channels, num_classes
+        self.in_channels, self.out_channels = in_channels, out_channels
         embedding = 4 * channels
         self.embed = nn.Sequential(
             nn.Linear(channels, embedding), nn.SiLU(), nn.Linear(embedding, embedding)
@@ -224,11 +234,17 @@ class UNet(nn.Module):
                 self.up.append(Upsample(width))
         self.norm_out = norm(width, group_size)
         self.head = zero_init(nn.Conv2d(width, out_channels * patch_size**2, 3, padding=1))
+        if num_classes:
+            self.embed_labels = nn.Embedding(num_classes + 1, embedding)
         self.to(memory_format=torch.channels_last)
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
         """Give ``(N, out_channels, H, W)`` for noisy images ``x`` at times ``t`` ``(N,)``."""
-        embedding = F.silu(self.embed(sinusoidal_embedding(t, self.channels)))
+        check_labels(labels, self.num_classes, len(x))
+        embedding = self.embed(sinusoidal_embedding(t, self.channels))
+        if labels is not None:
+            embedding = embedding + self.embed_labels(labels)
+        embedding = F.silu(embedding)
         x = x.contiguous(memory_format=torch.channels_last)
         h = self.stem(F.pixel_unshuffle(x, self.patch_size))
         skips = [h]
@@ -243,46 +259,3 @@ class UNet(nn.Module):
             else:
                 h = module(torch.cat([h, skips.pop()], dim=1), embedding)
         return F.pixel_shuffle(self.head(F.silu(self.norm_out(h))), self.patch_size)
-
-
-def level_sizes(image_size: int, patch_size: int, multipliers: Sequence[int]) -> list[int]:
-    """Give the height of every level: it halves from one to the next, odd sizes upwards."""
-    sizes = [image_size // patch_size]
-    while len(sizes) < len(multipliers):
-        sizes.append((sizes[-1] + 1) // 2)
-    return sizes
-
-
-def _check_attention(resolutions: Sequence[int], sizes: Sequence[int]) -> None:
-    absent = [size for size in resolutions if size not in sizes]
-    if absent:
-        raise ValueError(
-            f"attention_resolutions has {', '.join(map(str, absent))}, but the levels have heights "
-            f"{', '.join(map(str, sizes))} (after patch_size); choose among these"
-        )
-
-
-def _check_positive(**settings: int) -> None:
-    for name, value in settings.items():
-        if value < 1:
-            raise ValueError(f"{name}={value} must be 1 or more")
-
-
-def _check(
-    image_size: int, patch_size: int, channels: int, multipliers: Sequence[int], blocks: int
-) -> None:
-    _check_positive(patch_size=patch_size)
-    if channels < 4:
-        raise ValueError(f"channels {channels} cannot hold an embedding of times; give 4 or more")
-    if image_size % patch_size:
-        raise ValueError(f"image_size {image_size} is not divisible by patch_size {patch_size}")
-    if blocks < 1 or not multipliers:
-        raise ValueError(f"need blocks >= 1 and multipliers, got {blocks} and {list(multipliers)}")
-    if min(multipliers) < 1:
-        raise ValueError(f"multipliers {list(multipliers)} must all be 1 or more")
-    smallest = image_size / patch_size / 2 ** (len(multipliers) - 1)
-    if smallest < 2:
-        raise ValueError(
-            f"{len(multipliers)} levels halve {image_size // patch_size} pixels below 2; "
-            "give fewer multipliers or larger images"
-        )

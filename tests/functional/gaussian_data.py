@@ -20,6 +20,8 @@ MEAN, STD = 0.4, 0.3
 SCHEDULES: dict[str, NoiseSchedule] = {
     "linear": VariancePreserving(1000, "linear"),
     "cosine": VariancePreserving(1000, "cosine"),
+    "sigmoid": VariancePreserving(1000, "sigmoid"),
+    "zero_snr": VariancePreserving(4000, "linear", rescale=True, zero_terminal_snr=True),
     "path": LinearPath(),
     "exploding": VarianceExploding(),
 }

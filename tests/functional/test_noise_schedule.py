@@ -40,6 +40,34 @@ def test_cosine_schedule_has_the_alpha_bar_of_equation_17_but_for_the_last_clipp
     assert chain.betas[-1] == 0.999
 
 
+def test_a_rescaled_linear_schedule_leaves_as_little_of_the_image_at_any_length() -> None:
+    end = [
+        float(VariancePreserving(steps, rescale=True).alpha_bar[-1].log()) for steps in (100, 4000)
+    ]
+    assert end[0] == pytest.approx(end[1], rel=0.1)
+    assert VariancePreserving(1000, rescale=True).betas[-1] == 0.02
+
+
+@pytest.mark.parametrize("t", [1, 250, 500, 999])
+def test_sigmoid_schedule_is_that_of_jabri_2022(t: int) -> None:
+    def curve(u: float) -> float:
+        return 1 / (1 + math.exp(-(6 * u - 3)))
+
+    wanted = (curve(1) - curve(t / 1000)) / (curve(1) - curve(0))
+    got = VariancePreserving(1000, "sigmoid").alpha_bar[t]
+    assert float(got) == pytest.approx(wanted, rel=1e-9)
+
+
+def test_zero_terminal_snr_is_algorithm_1_of_lin_2023() -> None:
+    plain, shifted = VariancePreserving(1000), VariancePreserving(1000, zero_terminal_snr=True)
+    assert shifted.alpha_bar[-1] == 0 and shifted.betas[-1] == 1
+    assert float(shifted.alpha_bar[1]) == pytest.approx(float(plain.alpha_bar[1]), rel=1e-12)
+    torch.testing.assert_close(torch.cumprod(1 - shifted.betas, 0), shifted.alpha_bar[1:])
+    module = pytest.importorskip("diffusers.schedulers.scheduling_ddim")
+    theirs = module.rescale_zero_terminal_snr(plain.betas)
+    torch.testing.assert_close(shifted.betas, theirs)
+
+
 @pytest.mark.parametrize(
     ("ours", "theirs"), [("linear", "linear"), ("cosine", "squaredcos_cap_v2")]
 )
@@ -52,7 +80,7 @@ def test_alpha_bar_is_that_of_diffusers(ours: str, theirs: str) -> None:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("family", ["linear", "cosine"])
+@pytest.mark.parametrize("family", ["linear", "cosine", "sigmoid", "zero_snr"])
 def test_variance_is_preserved(family: str) -> None:
     chain = SCHEDULES[family]
     t = torch.arange(1001)
@@ -127,7 +155,10 @@ def test_networks_are_told_times_from_0_as_the_published_ones() -> None:
     [
         (lambda: VariancePreserving(0), "got 0"),
         (lambda: cosine_betas(-1), "got -1"),
-        (lambda: VariancePreserving(10, "quadratic"), "'quadratic'; known: linear, cosine"),
+        (lambda: VariancePreserving(10, "quadratic"), "'quadratic'; known: linear, cosine, sig"),
+        (lambda: VariancePreserving(10, "cosine", rescale=True), "not of 'cosine'"),
+        (lambda: VariancePreserving(1, zero_terminal_snr=True), "2 steps or more, got 1"),
+        (lambda: VariancePreserving(10, rescale=True), "0.01 and 2.0"),
         (lambda: linear_betas(10, 0.02, 1e-4), "0.02 and 0.0001"),
         (lambda: linear_betas(10, 0.0, 0.02), "0.0 and 0.02"),
         (lambda: linear_betas(10, 0.1, 1.0), "0.1 and 1.0"),

@@ -31,7 +31,7 @@ def test_loss_of_eps_is_l_simple_of_ho_2020() -> None:
         noisy = bar**0.5 * image + (1 - bar) ** 0.5 * noise
         output = module.network(noisy[None], torch.tensor([step - 1.0]))[0]
         wanted.append((noise - output).square().mean())
-    torch.testing.assert_close(module.loss(x0, eps, t), torch.stack(wanted))
+    torch.testing.assert_close(module.model.loss(x0, eps, t), torch.stack(wanted))
 
 
 def test_loss_of_velocity_is_that_of_flow_matching() -> None:
@@ -40,7 +40,7 @@ def test_loss_of_velocity_is_that_of_flow_matching() -> None:
     at = t.view(-1, 1, 1, 1)
     output = module.network((1 - at) * x0 + at * eps, 1000 * t)
     wanted = (output - (eps - x0)).square().mean(dim=(1, 2, 3))
-    torch.testing.assert_close(module.loss(x0, eps, t), wanted)
+    torch.testing.assert_close(module.model.loss(x0, eps, t), wanted)
 
 
 def test_loss_of_edm_is_its_weighted_denoising_error() -> None:
@@ -52,7 +52,7 @@ def test_loss_of_edm_is_its_weighted_denoising_error() -> None:
     denoised = 0.25 / total * noisy + s * 0.5 / total.sqrt() * output
     weight = (total / (s * 0.5) ** 2).flatten()
     wanted = weight * (denoised - x0).square().mean(dim=(1, 2, 3))
-    torch.testing.assert_close(module.loss(x0, eps, sigma), wanted, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(module.model.loss(x0, eps, sigma), wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_clipped_loss_is_that_of_the_clipped_estimate_and_pulls_back_inside_the_range() -> None:
@@ -68,8 +68,8 @@ def test_clipped_loss_is_that_of_the_clipped_estimate_and_pulls_back_inside_the_
     at_an_end = (x0.abs() == 1) & (estimate.abs() > 1) & (x0.sign() == estimate.sign())
     assert at_an_end[1:].any()
     error = torch.where(at_an_end, 0, (estimate - x0) / at).square().mean(dim=(1, 2, 3))
-    torch.testing.assert_close(module.loss(x0, eps, t), error)
-    plain = ddpm().loss(x0, eps, t)
+    torch.testing.assert_close(module.model.loss(x0, eps, t), error)
+    plain = ddpm().model.loss(x0, eps, t)
     torch.testing.assert_close(error[0], plain[0])
     assert (error <= plain + 1e-6).all() and error[2] < plain[2]
 
@@ -110,11 +110,11 @@ def test_validation_loss_is_the_same_for_any_split_into_batches_and_any_epoch(
 def test_validation_spreads_over_all_times() -> None:
     module, seen = ddpm(), []
 
-    def spy(x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+    def spy(x0: Tensor, eps: Tensor, t: Tensor, labels: Any) -> Tensor:
         seen.append(t)
         return torch.zeros(len(x0))
 
-    module.loss = spy  # type: ignore[method-assign]
+    module.model.loss = spy  # type: ignore[method-assign]
     logged(module, Batch(draw(100), torch.zeros(100).long(), torch.arange(100)))
     share = torch.histc(seen[0].float(), bins=10, min=0, max=1)
     assert (share >= 8).all() and (share <= 12).all()
