@@ -13,6 +13,7 @@ import experiment
 from callbacks.run_record import read_rows
 from lightning_modules.base import ImageModule
 from lightning_modules.gan import GAN
+from lightning_modules.mae import MAE
 from tests.command import ROOT
 from tests.compose import checked
 
@@ -104,6 +105,8 @@ def test_every_experiment_trains_and_is_scored(name: str, tmp_path: Path) -> Non
     module, seen = run(shrunk(tmp_path, f"experiment={name}"), tmp_path)
     assert module.progress == 1.0 and math.isfinite(seen["train/loss"])
     assert (tmp_path / "checkpoints" / "last.ckpt").exists()
+    if isinstance(module, MAE):
+        assert (tmp_path / "checkpoints" / "best.ckpt").exists()
     if "sample" in module.capabilities:
         # In a validation, also where no image is held out for it, and at the end.
         assert {"gen/fid/fmnist_cnn@8", "gen/fid/fmnist_cnn@9"} <= seen.keys()
