@@ -71,7 +71,7 @@ def check_request(run: RunInUse, extractor: FeatureExtractor) -> None:
     from metrics.generation import check_request
 
     if "sample" not in run.module.capabilities:
-        raise ConfigError(f"{type(run.module).__name__} cannot sample from noise: nothing to score")
+        raise ConfigError(run.module.lacking("sample"))
     check_request(run.asked["metrics"], extractor, run.asked["n"])
 
 

@@ -40,6 +40,8 @@ def sample(cfg: DictConfig) -> None:
     output = Path(os.path.abspath(asked["output"]))  # "." has no name to call the grid after
     check_output(output, asked["n"])
     run = use_run.open_run(cfg)
+    if "sample" not in run.module.capabilities:
+        raise ConfigError(run.module.lacking("sample"))
     if run.fabric.is_global_zero:
         prepare(output)
         print(run.about, flush=True)

@@ -7,7 +7,13 @@ share of the image that is still hidden falls as a cosine, and a training ratio 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from functional.patches import gather_patches
 
 
 def check_range(ratios: Sequence[float]) -> tuple[float, float]:
@@ -60,3 +66,28 @@ def visible_counts(patches: int, rounds: int) -> list[int]:
         most = hidden[-1] - 1
         hidden.append(max(min(share, most), rounds - t))
     return [patches - count for count in hidden]
+
+
+def reveal(
+    patches: Tensor,
+    order: Tensor,
+    counts: Sequence[int],
+    predict: Callable[[Tensor, Tensor], Tensor],
+    draw: Callable[[Tensor, int], Tensor],
+) -> Tensor:
+    """Give patches ``(N, L, D)`` of which each round keeps some of what is predicted from the rest.
+
+    Args:
+        patches: ``(N, L, D)``, of which the first ``counts[0]`` in the order are known.
+        order: the places ``(N, L)`` of each image's patches as they become known.
+        counts: how many are known before each round and after the last.
+        predict: gives all patches from patches and the places ``(N, K)`` of those that are known.
+        draw: gives the patches ``(N, M, D)`` that are kept from those predicted and K.
+    """
+    patches = patches.clone()
+    rows = torch.arange(len(patches), device=patches.device)[:, None]
+    for known, after in pairwise(counts):
+        new = order[:, known:after]
+        predicted = gather_patches(predict(patches, order[:, :known]), new)
+        patches[rows, new] = draw(predicted, known)
+    return patches

@@ -64,6 +64,11 @@ class ImageModule(LightningModule):
         """Give ``n`` images from noise (and labels) alone; image i depends on ``seeds[i]`` only."""
         raise NotImplementedError(f"{type(self).__name__} cannot sample")
 
+    def lacking(self, capability: str) -> str:
+        """Give why the method has not a capability, and what to do, for messages."""
+        doing = {"sample": "sample from noise"}.get(capability, capability)
+        return f"{type(self).__name__} cannot {doing}; choose another method"
+
     def restore(self, corrupted: Tensor, operator: Any, *, seeds: Sequence[int]) -> Tensor:
         """Give restored images; ``operator`` says what was done to ``corrupted``."""
         raise NotImplementedError(f"{type(self).__name__} cannot restore")

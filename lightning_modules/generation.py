@@ -40,7 +40,7 @@ def generate(
     if n < 1:
         raise ValueError(f"n={n} images asked for, expected at least 1")
     if "sample" not in module.capabilities:
-        raise ValueError(f"{type(module).__name__} cannot sample from noise; choose another method")
+        raise ValueError(module.lacking("sample"))
     starts = list(range(0, n, module.chunk_size))
     for start in starts[rank::world_size]:
         indices = range(start, min(start + module.chunk_size, n))

@@ -12,30 +12,25 @@ from torch.optim import Optimizer
 
 from datamodules.base import Batch
 from functional.iterative_masking import check_range, cosine_ratio
-from functional.masked_pictures import attention_rows, comparison
-from functional.masking import MASKS, BatchNoise, MaskOperator, Noise, draw_mask, keep_count
+from functional.masking import BatchNoise, Noise, draw_mask, keep_count
 from functional.patches import (
     hidden_patches,
     patch_statistics,
-    patches_of_pixels,
-    pixels_of_patches,
     psnr,
     reconstruction_loss,
-    visible_patches,
 )
-from functional.restore_tasks import RestoreTask, mask_task
 from functional.seeding import ImageNoise, image_seeds
 from functional.weight_decay import exempt_from_decay
-from lightning_modules.base import ImageModule
+from lightning_modules.masked_images import MaskedImages
 from lightning_modules.optimisation import batch_factor, scheduled
 from networks.mae_checkpoint import load_weights, save_encoder
+from networks.masked_generation import Sampling, check_generation, make_generator
 from networks.masked_vit import MaskedViT
 
-PREVIEW_SEED, EVALUATION_SEED = 1, 0
-PREVIEW_RATIOS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.9, 0.95)
+EVALUATION_SEED = 0
 
 
-class MAE(ImageModule):
+class MAE(MaskedImages):
     """A masked autoencoder; writes its encoder as ``encoder.safetensors`` to the run folder.
 
     Args:
@@ -57,10 +52,10 @@ class MAE(ImageModule):
         ratio_range: smallest and largest mask ratio of training, drawn for each batch by
             ``functional.iterative_masking.cosine_ratio``; None for ``mask_ratio`` always, which
             evaluation and pictures keep in either case.
+        generation: how images are made from noise, a name of
+            ``networks.masked_generation.GENERATIONS``; "none" in the paper.
+        sampling: its settings; not needed where there is none.
     """
-
-    capabilities = frozenset({"restore", "features"})
-    restore_tasks = ("random-75",)
 
     def __init__(
         self,
@@ -78,6 +73,8 @@ class MAE(ImageModule):
         initial_weights: str | None = None,
         compile_network: bool = False,
         ratio_range: Sequence[float] | None = None,
+        generation: str = "none",
+        sampling: Sampling | None = None,
     ) -> None:
         super().__init__()
         draw_mask(mask, network.grid, mask_ratio, BatchNoise(1, "cpu"))
@@ -94,6 +91,10 @@ class MAE(ImageModule):
         self.learning_rate_factor = self.learning_rate_lambda(warmup_steps, decay)
         self.image_shape = (network.channels, *network.image_size)
         self.initial_weights = initial_weights
+        check_generation(generation, normalised_targets, self.ratio_range, loss_on_all)
+        self.generator = make_generator(generation, network, sampling, mask, mask_ratio)
+        if self.generator is not None:
+            self.capabilities = self.capabilities | {"sample"}
         if normalised_targets:
             self.capabilities = self.capabilities - {"restore"}
         if compile_network:
@@ -168,87 +169,6 @@ class MAE(ImageModule):
         scores = {"loss": self.loss(predicted, images, visible)}
         if "restore" in self.capabilities and visible.shape[1] < self.network.patches:
             restored = self.network.to_images(predicted).clamp(-1, 1)
-            scores["masked_psnr"] = psnr(restored, images, self._hidden_pixels(visible))
+            scores["masked_psnr"] = psnr(restored, images, self.hidden_pixels(visible))
         for name, values in scores.items():
             self.log(f"{split}/{name}", values.mean(), batch_size=len(images), sync_dist=True)
-
-    def restore_task(self, name: str) -> RestoreTask:
-        """Give the task of that name, e.g. ``random-75``, in this model's patches."""
-        return mask_task(name, self.network.image_size, self.network.patch)
-
-    @torch.no_grad()
-    def restore(self, corrupted: Tensor, operator: MaskOperator, *, seeds: Sequence[int]) -> Tensor:
-        """Give the decoder's images ``(N, C, H, W)`` as they are; ``operator.paste`` pastes.
-
-        A patch counts as hidden where any of its pixels is. Nothing is random: no seed is used.
-
-        Raises:
-            ValueError: where a mask hides a whole image, or the model predicts normalised patches.
-        """
-        if self.normalised_targets:
-            raise ValueError(
-                "this model predicts normalised patches and does not know their brightness; "
-                "train with method.normalised_targets=false to restore"
-            )
-        mask = operator.mask.to(corrupted.device).expand(len(corrupted), -1, -1, -1)
-        hidden = patches_of_pixels(mask, self.network.patch)
-        counts, restored = hidden.sum(dim=1), torch.empty_like(corrupted)
-        for count in sorted(set(counts.tolist())):
-            rows = counts == count
-            restored[rows] = self.predict(corrupted[rows], visible_patches(hidden[rows]))
-        return restored
-
-    @torch.no_grad()
-    def predict(self, images: Tensor, visible: Tensor) -> Tensor:
-        """Give images ``(N, C, H, W)`` in [-1, 1] that the decoder makes of the visible patches.
-
-        With normalised targets the statistics of the true patches are put back: for display only.
-        """
-        with self.autocast():
-            patches = self.network(images, visible).float()
-        if self.normalised_targets:
-            patches = patch_statistics(self.network.targets(images)).undo(patches)
-        return self.network.to_images(patches).clamp(-1, 1)
-
-    @torch.no_grad()
-    def features(self, images: Tensor) -> Tensor:
-        """Give the class token or the mean of the patches ``(N, D)``, float32, of whole images."""
-        with self.autocast():
-            return self.network.features(images, self.pooling).float()
-
-    # Pictures
-
-    def previews(self, batch: Batch) -> dict[str, Tensor]:
-        """Give rows of masked image, reconstruction, the same with visible pixels pasted, original.
-
-        Of 8 images; of one under mask ratios from 0.5 to 0.95; of one under each kind of mask. And
-        the original beside the class token's attention in the last block, head by head.
-        """
-        images, grid = batch.images[:8], self.network.grid
-        seeds = image_seeds(PREVIEW_SEED, range(len(images)))
-        # More than half a patch stays visible where the number of hidden ones is rounded.
-        ratios = [r for r in PREVIEW_RATIOS if self.network.patches * (1 - r) > 0.5]
-
-        def under(kind: str, ratio: float, n: int = 1) -> Tensor:
-            noise = ImageNoise(seeds[:n], images.device)
-            return self._compared(images[:n], draw_mask(kind, grid, ratio, noise))
-
-        with torch.no_grad(), self.autocast():
-            maps = self.network.attention(images).float()
-        return {
-            "reconstruction": under(self.mask, self.mask_ratio, n=8),
-            "mask_ratios": torch.cat([under(self.mask, ratio) for ratio in ratios]),
-            "mask_kinds": torch.cat([under(kind, self.mask_ratio) for kind in MASKS]),
-            "attention": attention_rows(images, maps, self.network.patch),
-        }
-
-    def _compared(self, images: Tensor, visible: Tensor) -> Tensor:
-        return comparison(images, self.predict(images, visible), self._hidden_pixels(visible))
-
-    def _hidden_pixels(self, visible: Tensor) -> Tensor:
-        hidden = hidden_patches(visible, self.network.patches)
-        return pixels_of_patches(hidden, self.network.patch, self.network.image_size)
-
-    def forward_flops(self) -> int:
-        visible = torch.arange(keep_count(self.network.patches, self.mask_ratio))[None]
-        return self.count_flops(self.network, self.image_shape, visible)

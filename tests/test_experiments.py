@@ -26,6 +26,7 @@ BATCH = 8
 SMALL = {
     "width": 8, "channels": 32, "z_dim": 8, "class_dim": 4, "dim": 16, "steps": 4, "blocks": 1,
     "embed_dim": 48, "depth": 2, "decoder_dim": 48, "decoder_depth": 1, "labels": 10,
+    "components": 2, "axes": 4,
 }  # fmt: skip
 
 

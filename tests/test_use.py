@@ -17,6 +17,7 @@ import run_folder
 import sample
 import use_run
 from config import ConfigError
+from lightning_modules.base import ImageModule
 from metrics.extractors import build_extractor
 from tests.command import TINY
 from tests.compose import checked, composed
@@ -135,7 +136,8 @@ def test_an_output_may_be_the_folder_one_is_in(
 ) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    run = SimpleNamespace(fabric=SimpleNamespace(is_global_zero=True), about="")
+    module = SimpleNamespace(capabilities={"sample"})
+    run = SimpleNamespace(fabric=SimpleNamespace(is_global_zero=True), about="", module=module)
     monkeypatch.setattr(use_run, "open_run", lambda cfg: run)
     monkeypatch.setattr(sample, "generate", lambda run: torch.zeros(2, 1, 4, 4, dtype=torch.uint8))
     sample.sample(composed("run=runs/x", "n=2", "output=.", name="sample"))
@@ -199,8 +201,8 @@ def test_metrics_that_cannot_be_had_are_refused_before_sampling(
 
 def test_a_method_that_cannot_sample_is_refused_before_its_data_are_read(tmp_path: Path) -> None:
     run = in_use(tmp_path, metrics=["fid"])
-    run.module.capabilities = {"features"}
-    with pytest.raises(ConfigError, match="cannot sample"):
+    run.module = SimpleNamespace(capabilities={"features"}, lacking=ImageModule().lacking)
+    with pytest.raises(ConfigError, match="ImageModule cannot sample from noise"):
         evaluate.check_request(run, build_extractor("fmnist_cnn"))
 
 

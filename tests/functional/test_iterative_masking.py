@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from functional.iterative_masking import check_range, cosine_ratio, visible_counts
+from functional.iterative_masking import check_range, cosine_ratio, reveal, visible_counts
 
 
 @pytest.mark.parametrize(("patches", "rounds"), [(16, 1), (16, 8), (16, 15), (49, 12), (196, 16)])
@@ -53,3 +53,34 @@ def test_a_ratio_hides_a_whole_number_of_patches_neither_none_nor_all(u: float) 
 def test_a_range_that_is_none_is_refused(ratios: list[float]) -> None:
     with pytest.raises(ValueError, match="expected two numbers in"):
         check_range(ratios)
+
+
+def revealed(counts: list[int], asked: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Patches ``(2, 6, 1)`` of a predictor that adds 100 to a patch's number, and their order."""
+    order = torch.stack([torch.arange(6), torch.arange(6).flip(0)])
+    start = torch.zeros(2, 6, 1)
+    start[:, :, 0] = torch.where(order.argsort(1) < counts[0], -1.0, torch.nan)
+
+    def predict(patches: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
+        asked.append(visible)
+        assert not gather(patches, visible).isnan().any()
+        return (100 + torch.arange(6.0))[None, :, None].expand(2, -1, 1)
+
+    return reveal(start, order, counts, predict, lambda p, known: p + known / 10), order
+
+
+def gather(patches: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    return patches[torch.arange(len(patches))[:, None], places]
+
+
+def test_each_round_keeps_what_is_predicted_at_the_next_places_and_nothing_known_changes() -> None:
+    asked: list[torch.Tensor] = []
+    patches, order = revealed([1, 3, 6], asked)
+    assert [visible.shape[1] for visible in asked] == [1, 3]
+    assert all(torch.equal(v, order[:, : v.shape[1]]) for v in asked)
+    place = torch.arange(6.0)
+    for image in range(2):
+        turn = order[image].argsort()
+        drawn = 100 + place + torch.where(turn < 3, 0.1, 0.3)
+        wanted = torch.where(turn < 1, torch.full((6,), -1.0), drawn)
+        torch.testing.assert_close(patches[image, :, 0], wanted)

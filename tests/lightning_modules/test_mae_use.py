@@ -10,7 +10,6 @@ from torch import Tensor
 
 from functional.masking import MaskOperator
 from functional.patches import patches_of_pixels, pixels_of_patches
-from lightning_modules.base import ImageModule
 from lightning_modules.mae import MAE
 from tests.lightning_modules.tiny import SIZE
 from tests.lightning_modules.tiny_mae import PATCH, PATCHES, batch, images, mae
@@ -82,8 +81,7 @@ def test_with_normalised_targets_nothing_can_be_restored_but_pictures_are_shown(
 
 
 def test_what_it_can_do_is_what_it_overrides() -> None:
-    assert MAE.capabilities == {"restore", "features"}
-    assert MAE.sample is ImageModule.sample
+    assert MAE.capabilities == mae().capabilities == {"restore", "features"}
     assert mae().image_shape == (1, SIZE, SIZE) and mae().ema_modules == ()
 
 
