@@ -73,15 +73,17 @@ class Mixture:
         """Give Var[x_0 | x_t] of each number, as ``x``: how wrong the best estimate still is."""
         shares, means = self._posterior(x, alpha, sigma)
         noise, kept = _per_image(sigma) ** 2, _per_image(alpha) ** 2 * self.stds**2
-        within = (self.stds**2 * noise / (kept + noise)).unflatten(1, (-1, *(1,) * len(self.shape)))
-        square = (shares * (means**2 + within)).sum(dim=1)
-        return (square - (shares * means).sum(dim=1) ** 2).to(x.dtype)
+        within = self._wide(self.stds**2 * noise / (kept + noise))
+        square = (shares * (means.square() + within)).sum(dim=1)
+        mean = (shares * means).sum(dim=1)
+        return (square - mean.square()).to(x.dtype)
 
     def cdf(self, x: Tensor, alpha: float = 1.0, sigma: float = 0.0) -> Tensor:
         """Give P(x_t <= x), as ``x``, of data that are one number each."""
         scale = (alpha**2 * self.stds**2 + sigma**2).sqrt()
         z = (x.double().unsqueeze(-1) - alpha * self.means.flatten()) / scale
-        return (torch.special.ndtr(z) * self.weights).sum(-1)
+        below: Tensor = torch.special.ndtr(z)
+        return (below * self.weights).sum(-1)
 
     def quantile(self, p: Tensor, alpha: float = 1.0, sigma: float = 0.0) -> Tensor:
         """Give the inverse of :func:`cdf`, by bisection, float64."""
@@ -107,8 +109,7 @@ class Mixture:
         """Give log weight_k p_k(x_t) ``(N, K)`` and alpha^2 std_k^2 + sigma^2 ``(N or 1, K)``."""
         alpha, sigma = _per_image(alpha), _per_image(sigma)
         variances = alpha**2 * self.stds**2 + sigma**2
-        ones = (1,) * len(self.shape)
-        off = x.double().unsqueeze(1) - alpha.view(-1, 1, *ones) * self.means
+        off = x.double().unsqueeze(1) - self._wide(alpha) * self.means
         size, squared = math.prod(self.shape), off.flatten(2).square().sum(dim=2)
         log_joint = -(squared / variances + size * torch.log(2 * math.pi * variances)) / 2
         return log_joint + self.weights.log(), variances
@@ -118,11 +119,15 @@ class Mixture:
     ) -> tuple[Tensor, Tensor]:
         """Give P(k | x_t) and E[x_0 | x_t, k], both to broadcast as ``(N, K, ...)``."""
         log_joint, variances = self._components(x, alpha, sigma)
-        alpha, ones = _per_image(alpha), (1,) * len(self.shape)
-        gain = (alpha * self.stds**2 / variances).unflatten(1, (-1, *ones))
-        off = x.double().unsqueeze(1) - alpha.view(-1, 1, *ones) * self.means
-        shares = torch.softmax(log_joint, dim=1).unflatten(1, (-1, *ones))
+        alpha = _per_image(alpha)
+        gain = self._wide(alpha * self.stds**2 / variances)
+        off = x.double().unsqueeze(1) - self._wide(alpha) * self.means
+        shares = self._wide(torch.softmax(log_joint, dim=1))
         return shares, self.means + gain * off
+
+    def _wide(self, numbers: Tensor) -> Tensor:
+        """Give ``(N, K)`` numbers the axes of an image, to broadcast as ``(N, K, ...)``."""
+        return numbers.view(*numbers.shape, *(1,) * len(self.shape))
 
 
 def _per_image(level: Tensor | float) -> Tensor:
