@@ -21,6 +21,8 @@ from config import nearest, register
 
 ROOT = Path(__file__).parent
 _full_traceback = False
+# Jobs of a sweep in this process that failed, by their settings, and why.
+_failed: list[tuple[str, str]] = []
 # Mistakes of a user: their message is the help. Anything else is a bug and shows its traceback.
 _EXPECTED = (ValueError, FileNotFoundError, PermissionError, NotImplementedError)
 
@@ -37,6 +39,10 @@ def run(main: Callable[[], Any]) -> None:
         sys.exit(130)
     except Exception as error:
         fail(error)
+    if _failed:
+        lines = [f"  {job}: {why}" for job, why in _failed]
+        print("\n".join([f"error: {len(_failed)} jobs failed:", *lines]), file=sys.stderr)
+        sys.exit(1)
 
 
 def for_the_resumed_run(arguments: list[str]) -> list[str]:
@@ -56,13 +62,28 @@ def for_the_resumed_run(arguments: list[str]) -> list[str]:
 
 @contextmanager
 def clear_errors() -> Iterator[None]:
-    """End a single job at its error with one line; a job of a sweep hands it to the launcher."""
+    """End a single job at its error with one line.
+
+    Of a sweep in this process the other jobs go on, and the failures are told at its end; a job in
+    a process of its own hands its error to the launcher.
+    """
     try:
         yield
     except Exception as error:
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
+        if HydraConfig.get().mode != RunMode.MULTIRUN:
+            fail(error)
+        if not in_one_process():
             raise
-        fail(error)
+        if not _expected(error):
+            traceback.print_exception(error)
+        job = " ".join(HydraConfig.get().overrides.task)
+        print(f"job failed: {job}: {one_line(error)}", file=sys.stderr, flush=True)
+        _failed.append((job, one_line(error)))
+
+
+def in_one_process() -> bool:
+    """Tell whether the jobs of a sweep run one after the other in this process."""
+    return "BasicLauncher" in str(HydraConfig.get().launcher.get("_target_"))
 
 
 def fail(error: Exception) -> NoReturn:

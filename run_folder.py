@@ -22,11 +22,14 @@ from yaml import YAMLError
 
 from callbacks.run_record import write_json
 from config import ConfigError
+from metrics.protocol import short_hash
 from provenance import provenance
 from resume_settings import merged
 
 # Processes that the Trainer starts find the folder of their run here.
 FOLDER_VARIABLE = "ATELIER_RUN_FOLDER"
+# Settings that may change between two calls of a sweep: its jobs stay the same ones.
+NOT_OF_A_JOB = ("name", "group", "tags", "notes", "paths", "logger", "resume")
 
 
 @dataclass
@@ -73,6 +76,32 @@ def _create_under_torchrun(config: dict[str, Any]) -> Run:
     return read(folder)
 
 
+def enter_sweep(config: dict[str, Any], title: str, arguments: list[str]) -> Path | None:
+    """Name a job of a sweep after its settings, so that the same sweep called again finds it.
+
+    Args:
+        config: of the job; gets a name that is its own, and a group where it has none.
+        title: what the name begins with where ``config["name"]`` is null.
+        arguments: of the sweep's command, after which the group is called.
+
+    Returns:
+        The folder of the job where an earlier call made it, else None.
+    """
+    if not config["group"]:
+        config["group"] = f"sweep-{short_hash({'arguments': arguments})[:6]}"
+        if "group" in (config["logger"] or {}):
+            config["logger"]["group"] = config["group"]
+    settings = {key: value for key, value in config.items() if key not in NOT_OF_A_JOB}
+    config["name"] = f"{config['name'] or title}-seed{config['seed']}-{short_hash(settings)[:6]}"
+    folder = Path(config["paths"]["runs"]) / config["name"]
+    return folder if (folder / "run.json").exists() else None
+
+
+def finished(folder: Path) -> bool:
+    """Tell whether the run in ``folder`` was trained to its end and tested."""
+    return bool(json.loads((folder / "run.json").read_text()).get("status") == "finished")
+
+
 def _make_folder(runs: Path, name: str | None, title: str) -> Path:
     base = name or f"{title}-{time.strftime('%Y%m%d-%H%M%S')}"
     for attempt in range(100):
@@ -81,6 +110,8 @@ def _make_folder(runs: Path, name: str | None, title: str) -> Path:
             folder.mkdir(parents=True)
             return folder
         except FileExistsError as error:
+            if name and _never_began(folder):
+                return folder
             if name:
                 raise ConfigError(
                     f"{folder} exists; go on with it by resume={folder} or choose another name"
@@ -90,6 +121,12 @@ def _make_folder(runs: Path, name: str | None, title: str) -> Path:
                 f"cannot write the run folder {folder} ({error.strerror}); set paths.runs"
             ) from error
     raise ConfigError(f"{runs / base} and a hundred like it exist; give name=NAME")
+
+
+def _never_began(folder: Path) -> bool:
+    """Tell whether a process was killed here between making the folder and writing its record."""
+    held = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    return ".lock" in held and all(n == "config.yaml" or n.startswith(".") for n in held)
 
 
 def _begin(folder: Path, config: dict[str, Any]) -> Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -26,13 +27,19 @@ def main(cfg: DictConfig) -> None:
         train(cfg)
 
 
-def train(cfg: DictConfig) -> Experiment:
-    """Train what ``cfg`` says in a new run folder, or go on in the one of ``resume=``."""
+def train(cfg: DictConfig) -> Experiment | None:
+    """Train what ``cfg`` says in a new run folder, or go on in the one of ``resume=``.
+
+    A job of a sweep that an earlier call of the sweep finished is left as it is, and gives None.
+    """
     import experiment
     import summary
 
     with ExitStack() as at_the_end:
-        run, parts = open_run(cfg, at_the_end)
+        opened = open_run(cfg, at_the_end)
+        if opened is None:
+            return None
+        run, parts = opened
         built = experiment.build(run.config, run.folder, run.id, parts)
         at_the_end.callback(experiment.close, built)
         summary.opening(run, built)
@@ -45,10 +52,10 @@ def train(cfg: DictConfig) -> Experiment:
     return built
 
 
-def open_run(cfg: DictConfig, at_the_end: ExitStack) -> tuple[Run, Parts]:
+def open_run(cfg: DictConfig, at_the_end: ExitStack) -> tuple[Run, Parts] | None:
     """Give a run folder, to be let go of at the end, and what was built to see that all is well.
 
-    Whatever is wrong is refused before a folder is made.
+    Whatever is wrong is refused before a folder is made. None where nothing is left to do.
     """
     import experiment
     import run_folder
@@ -56,6 +63,12 @@ def open_run(cfg: DictConfig, at_the_end: ExitStack) -> tuple[Run, Parts]:
     config = experiment.resolve(cfg)
     refuse_unsafe_multirun(config)
     resumed, config["resume"] = config["resume"], None
+    title = experiment.title(HydraConfig.get().runtime.choices)
+    if HydraConfig.get().mode == RunMode.MULTIRUN and not resumed:
+        resumed = run_folder.enter_sweep(config, title, sys.argv[1:])
+        if resumed and run_folder.finished(resumed):
+            print(f"{resumed} is finished already", flush=True)
+            return None
     if resumed:
         run = run_folder.resume(Path(resumed), config, list(HydraConfig.get().overrides.task))
         at_the_end.callback(run_folder.release, run)
@@ -64,19 +77,22 @@ def open_run(cfg: DictConfig, at_the_end: ExitStack) -> tuple[Run, Parts]:
         return run, experiment.prepare(run.config)
     experiment.check_plain(config)
     parts = experiment.prepare(config)
-    run = run_folder.create(config, experiment.title(HydraConfig.get().runtime.choices))
+    run = run_folder.create(config, title)
     at_the_end.callback(run_folder.release, run)
     return run, parts
 
 
 def refuse_unsafe_multirun(config: dict[str, Any]) -> None:
     """Refuse ``-m`` over several devices in one process: a second job would lose data silently."""
-    job = HydraConfig.get()
-    basic = "BasicLauncher" in str(job.launcher.get("_target_"))
-    if job.mode == RunMode.MULTIRUN and basic and config["trainer"]["devices"] not in (1, [0]):
+    if HydraConfig.get().mode != RunMode.MULTIRUN or not command_line.in_one_process():
+        return
+    devices, nodes = config["trainer"]["devices"], config["trainer"]["num_nodes"]
+    alone = devices == 1 or (isinstance(devices, list) and len(devices) == 1)
+    if not alone or nodes != 1:
+        job = shlex.join(HydraConfig.get().overrides.task)
         raise ValueError(
-            f"-m with trainer.devices={config['trainer']['devices']} is unsafe in one process; "
-            "start one command per job from the shell, or use a launcher that does"
+            f"trainer.devices={devices} in a sweep whose jobs share one process: the second would "
+            f"train on part of its data unnoticed; start the job alone: python train.py {job}"
         )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,25 @@ def refusal(*overrides: str) -> str:
     """The one line with which a command line is refused."""
     with pytest.raises(Exception) as caught:
         checked(*overrides)
+    assert command_line._expected(caught.value), f"it would show a traceback: {caught.value!r}"
+    line = command_line.one_line(caught.value)
+    assert "\n" not in line
+    return line
+
+
+def trained(place: Path, *overrides: str) -> None:
+    """Train what a command line called in ``place`` says, without a process of its own."""
+    with contextlib.chdir(place):
+        import_module("train").train(job(*command_line.for_the_resumed_run(list(overrides))))
+
+
+def refused(script: str, *arguments: str) -> str:
+    """The one line with which a command refuses ``arguments``, without a process of its own."""
+    given, name = command_line.for_the_resumed_run(list(arguments)), script.removesuffix(".py")
+    cfg = job(*given) if name == "train" else composed(*given, name=name)
+    command = getattr(import_module(name), name)
+    with pytest.raises(Exception) as caught:
+        command(cfg)
     assert command_line._expected(caught.value), f"it would show a traceback: {caught.value!r}"
     line = command_line.one_line(caught.value)
     assert "\n" not in line

@@ -11,10 +11,10 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+import train
 from callbacks.checkpoints import read_checkpoint
-from tests.command import ROOT, TINY, run
-
-HERE = ["paths.runs=.", "paths.cache=cache"]
+from tests.command import TINY, run
+from tests.compose import job, refused
 
 
 def fails(script: str, *arguments: str, cwd: Path, **extra: str) -> str:
@@ -31,7 +31,8 @@ def fails(script: str, *arguments: str, cwd: Path, **extra: str) -> str:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run, to be copied before it is spoilt."""
     place = tmp_path_factory.mktemp("finished")
-    run("train.py", *TINY, *HERE, "name=run", "budget.steps=8", cwd=place)
+    here = f"paths.runs={place}", f"paths.cache={place / 'cache'}"
+    train.train(job(*TINY, *here, "name=run", "budget.steps=8"))
     return place / "run"
 
 
@@ -48,36 +49,27 @@ def test_unknown_method_names_the_nearest(tmp_path: Path) -> None:
 
 
 def test_misspelt_key_in_an_experiment_file_names_the_nearest(tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "conf", tmp_path / "conf")
-    file = tmp_path / "conf" / "experiment" / "mine.yaml"
-    file.write_text("# @package _global_\nmethod:\n  network:\n    chanels: 32\n")
-    line = fails("train.py", f"--config-dir={tmp_path / 'conf'}", "experiment=mine", cwd=tmp_path)
+    folder = tmp_path / "more" / "experiment"
+    folder.mkdir(parents=True)
+    (folder / "mine.yaml").write_text("# @package _global_\nmethod:\n  network:\n    chanels: 32\n")
+    line = fails("train.py", f"--config-dir={tmp_path / 'more'}", "experiment=mine", cwd=tmp_path)
     assert "method.network.chanels" in line
     assert "'channels'" in line
 
 
-def test_misspelt_frame_key_in_an_experiment_file_names_the_nearest(tmp_path: Path) -> None:
-    folder = tmp_path / "more" / "experiment"
-    folder.mkdir(parents=True)
-    (folder / "mine.yaml").write_text("# @package _global_\nbudget:\n  imags: 32\n")
-    line = fails("train.py", f"--config-dir={tmp_path / 'more'}", "experiment=mine", cwd=tmp_path)
-    assert "imags" in line
-    assert "'images'" in line
-
-
 def test_indivisible_batch_is_refused_before_training(tmp_path: Path) -> None:
-    line = fails(
-        "train.py", *TINY, *HERE, "data.batch_size=9", "trainer=ddp_cpu", "trainer.devices=2",
-        cwd=tmp_path,
+    line = refused(
+        "train.py", *TINY, f"paths.runs={tmp_path}", "data.batch_size=9", "trainer=ddp_cpu",
+        "trainer.devices=2",
     )  # fmt: skip
     assert "9" in line
     assert "2 processes" in line
 
 
 def test_missing_data_lists_what_to_do(tmp_path: Path) -> None:
-    line = fails(
-        "train.py", "data=image_folder", "data.folder=nowhere", "data.num_classes=0", *HERE,
-        cwd=tmp_path,
+    line = refused(
+        "train.py", "data=image_folder", "data.folder=nowhere", "data.num_classes=0",
+        f"paths.runs={tmp_path}",
     )  # fmt: skip
     assert "nowhere" in line
 
@@ -85,7 +77,7 @@ def test_missing_data_lists_what_to_do(tmp_path: Path) -> None:
 def test_truncated_checkpoint_is_named(spoilt: Path) -> None:
     last = spoilt / "checkpoints" / "last.ckpt"
     os.truncate(last, last.stat().st_size // 2)
-    line = fails("train.py", f"resume={spoilt}", cwd=spoilt.parent)
+    line = refused("train.py", f"resume={spoilt}")
     assert "last.ckpt" in line
     assert "truncated" in line
 
@@ -108,7 +100,7 @@ def test_pickle_payload_is_refused_and_not_executed(spoilt: Path, script: str) -
         content = read_checkpoint(spoilt / "checkpoints" / "last.ckpt") if name == "last" else {}
         torch.save({**content, "payload": Payload(trap)}, path)
     argument = f"resume={spoilt}" if script == "train.py" else f"run={spoilt}"
-    line = fails(script, argument, cwd=spoilt.parent)
+    line = refused(script, argument)
     assert "refused" in line
     assert not trap.exists()
 
@@ -122,17 +114,16 @@ def test_dangerous_target_in_a_run_folder_is_refused(
     config.method.network = {"_target_": target, "command": "touch executed", "f": "executed"}
     OmegaConf.save(config, spoilt / "config.yaml")
     argument = f"resume={spoilt}" if script == "train.py" else f"run={spoilt}"
-    line = fails(script, argument, cwd=spoilt.parent)
+    line = refused(script, argument)
     assert target in line
     assert "refused" in line
     assert not (spoilt.parent / "executed").exists()
 
 
 def test_resume_with_changed_settings_lists_the_differences(spoilt: Path) -> None:
-    line = fails(
-        "train.py", f"resume={spoilt}", "method.warmup_steps=7", "data.batch_size=4", "seed=3",
-        cwd=spoilt.parent,
-    )  # fmt: skip
+    line = refused(
+        "train.py", f"resume={spoilt}", "method.warmup_steps=7", "data.batch_size=4", "seed=3"
+    )
     assert "method.warmup_steps: 100 -> 7" in line
     assert "data.batch_size" in line
     assert "seed: 0 -> 3" in line
@@ -141,13 +132,12 @@ def test_resume_with_changed_settings_lists_the_differences(spoilt: Path) -> Non
 def test_a_folder_that_is_no_run_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for script, argument in (("train.py", "resume"), ("sample.py", "run"), ("evaluate.py", "run")):
-        line = fails(script, f"{argument}=empty", cwd=tmp_path)
-        assert "no run folder" in line
+        assert "no run folder" in refused(script, f"{argument}={tmp_path / 'empty'}")
 
 
 def test_unwritable_runs_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    line = fails("train.py", *TINY, "paths.runs=file/runs", cwd=tmp_path)
+    line = refused("train.py", *TINY, f"paths.runs={tmp_path / 'file' / 'runs'}")
     assert "file/runs" in line
     assert "paths.runs" in line
 
@@ -166,8 +156,7 @@ def test_read_only_run_folder_is_refused_at_once(finished: Path, tmp_path: Path)
     try:
         shutil.copytree(finished, place / "run")
         subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
-        line = fails("train.py", f"resume={place / 'run'}", cwd=tmp_path)
-        assert "cannot be written" in line
+        assert "cannot be written" in refused("train.py", f"resume={place / 'run'}")
     finally:
         subprocess.run(["umount", str(place)], check=False)
 
@@ -180,10 +169,7 @@ def test_full_disk_keeps_the_old_checkpoint(finished: Path, tmp_path: Path) -> N
     try:
         shutil.copytree(finished, place / "run")
         before = (place / "run" / "checkpoints" / "last.ckpt").read_bytes()
-        line = fails(
-            "train.py", f"resume={place / 'run'}", "budget.steps=16", "paths.cache=cache",
-            cwd=tmp_path,
-        )  # fmt: skip
+        line = refused("train.py", f"resume={place / 'run'}", "budget.steps=16")
         assert "last.ckpt" in line or "best.ckpt" in line
         assert "earlier one is intact" in line
         assert (place / "run" / "checkpoints" / "last.ckpt").read_bytes() == before

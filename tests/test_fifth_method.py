@@ -39,10 +39,15 @@ def add_the_documented_files(project: Path) -> None:
     (project / "conf" / "method" / "vae.yaml").write_text(settings)
 
 
-def call(project: Path, script: str, *arguments: str) -> str:
+def call(project: Path, *commands: list[str]) -> str:
+    """Give what the commands print, called one after the other by one process."""
+    calls = "import runpy, sys\n" + "".join(
+        f"sys.argv = {command}\nrunpy.run_path({command[0]!r}, run_name='__main__')\n"
+        for command in commands
+    )
     done = subprocess.run(
-        [sys.executable, script, *arguments],
-        cwd=project, env=environment(), capture_output=True, text=True, timeout=200,
+        [sys.executable, "-c", calls],
+        cwd=project, env=environment(), capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -62,13 +67,17 @@ def test_the_documented_method_trains_samples_and_evaluates(tmp_path: Path) -> N
         "trainer.accelerator=cpu",
         "paths.cache=cache",
     ]
-    call(project, "train.py", "method=vae", *TINY_DATA, *settings)
+    table = call(
+        project,
+        ["train.py", "method=vae", *TINY_DATA, *settings],
+        ["sample.py", "run=runs/vae", "n=5", "output=out/images.npz"],
+        ["evaluate.py", "run=runs/vae", "n=64", "paths.cache=cache"],
+    )
+    assert "gen/fid/fmnist_cnn@64" in table
     record = json.loads((project / "runs" / "vae" / "run.json").read_text())
     assert record["status"] == "finished"
     rows = read_rows(project / "runs" / "vae" / "metrics.jsonl")
     losses = [row["val/loss"] for row in rows if "val/loss" in row]
     assert len(losses) == 2
     assert losses[-1] < losses[0]
-    call(project, "sample.py", "run=runs/vae", "n=5", "output=out/images.npz")
-    table = call(project, "evaluate.py", "run=runs/vae", "n=64", "paths.cache=cache")
-    assert "gen/fid/fmnist_cnn@64" in table
+    assert (project / "out" / "images.npz").exists()

@@ -16,8 +16,8 @@ import run_folder
 from callbacks.checkpoints import read_checkpoint
 from callbacks.run_record import read_rows
 from config import ConfigError
-from tests.command import ROOT, TINY, run
-from tests.compose import checked, refusal
+from tests.command import ROOT, TINY
+from tests.compose import checked, refusal, trained
 
 SMALL = [s for s in TINY if not s.startswith(("method.", "callbacks."))]
 VIT = [
@@ -39,9 +39,9 @@ def weights(folder: Path) -> dict[str, Tensor]:
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with ``runs/mae``, ``runs/probe`` of it, and the latter resumed."""
     folder = tmp_path_factory.mktemp("inherit")
-    run("train.py", "experiment=quick/mae", *SMALL, *VIT, "name=mae", cwd=folder)
+    trained(folder, "experiment=quick/mae", *SMALL, *VIT, "name=mae")
     probe = [*SMALL, "name=probe", "method.encoder=runs/mae", "budget.steps=10"]
-    run("train.py", "experiment=quick/mae_probe", *probe, cwd=folder)
+    trained(folder, "experiment=quick/mae_probe", *probe)
     return folder / "runs"
 
 
@@ -49,12 +49,12 @@ def test_a_run_is_probed_by_one_command(runs: Path) -> None:
     record = json.loads((runs / "probe" / "run.json").read_text())
     assert record["status"] == "finished" and record["final"].keys() == KEYS
     assert all(0 <= share <= 1 for share in record["final"].values())
-    saved, trained = weights(runs / "probe"), weights(runs / "mae")
-    assert trained
-    for name, tensor in trained.items():
+    saved, original = weights(runs / "probe"), weights(runs / "mae")
+    assert original
+    for name, tensor in original.items():
         assert torch.equal(saved[f"encoder.{name}"], tensor), name
     random = [
-        name for name in trained if not torch.equal(saved[f"untrained.{name}"], trained[name])
+        name for name in original if not torch.equal(saved[f"untrained.{name}"], original[name])
     ]
     assert "network.encoder.blocks.0.attn.qkv.weight" in random
 
@@ -64,8 +64,7 @@ def test_a_probe_goes_on_and_is_loaded_where_the_encoders_run_is_not(
 ) -> None:
     moved = tmp_path / "elsewhere"
     shutil.copytree(runs / "probe", moved)
-    longer = "resume=elsewhere", "budget.steps=14", "logger=none"
-    run("train.py", *longer, cwd=tmp_path)
+    trained(tmp_path, "resume=elsewhere", "budget.steps=14", "logger=none")
     assert max(row["images_seen"] for row in read_rows(moved / "metrics.jsonl")) == 14 * 8
     config = run_folder.read(moved).config
     experiment.check_plain(config)
