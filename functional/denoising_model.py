@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from functional.diffusion import check_pair, input_scale, levels, to_x0
+from functional.diffusion import check_pair, input_scale, levels, q_sample, to_x0
 from functional.noise_schedule import NoiseSchedule
 from functional.objective import Objective, add_noise, split_output
+from functional.seeding import ImageNoise
+
+FEATURE_SEED = 0
 
 
 class DenoisingModel:
@@ -66,14 +70,38 @@ class DenoisingModel:
         Without ``labels`` a conditional network is told that there are none; without the estimate
         ``before`` a self-conditioned one is given zeros.
         """
+        return self.network(*self.inputs(x_t, t, labels, before))
+
+    def inputs(
+        self, x_t: Tensor, t: Tensor, labels: Tensor | None = None, before: Tensor | None = None
+    ) -> list[Tensor]:
+        """Give what the network is called with, see :meth:`output`."""
         given = input_scale(self.prediction, *levels(self.schedule, t, x_t)) * x_t
         if self.self_conditioning:
             given = torch.cat([given, torch.zeros_like(x_t) if before is None else before], dim=1)
-        told = [self.schedule.conditioning(t).expand(len(x_t))]
+        inputs = [given, self.schedule.conditioning(t).expand(len(x_t))]
         if self.num_classes:
             null = torch.full((len(x_t),), self.num_classes, device=x_t.device)
-            told.append(null if labels is None else labels)
-        return self.network(given, *told)
+            inputs.append(null if labels is None else labels)
+        return inputs
+
+    def features(self, images: Tensor, noise: float, block: int) -> Tensor:
+        """Give what the network has of ``images`` ``(N, C, H, W)`` after a block, ``(N, D)``.
+
+        At the time at which sigma / alpha is ``noise``, with the same noise on every image, so that
+        features are a function of the image (Baranchuk et al. 2022; pooled, Xiang et al. 2023).
+
+        Raises:
+            ValueError: see :func:`check_features`.
+        """
+        check_features(self.network, noise, block)
+        ratio = torch.tensor(noise, dtype=torch.float64, device=images.device)
+        t = self.schedule.time_of(ratio.log())
+        drawn = ImageNoise([FEATURE_SEED], images.device)(*images.shape[1:])
+        x_t = q_sample(images, drawn, t, self.schedule)
+        network: Any = self.network
+        features: Tensor = network.features(*self.inputs(x_t, t), block=block)
+        return features.float()
 
     def estimate(
         self, x_t: Tensor, t: Tensor, labels: Tensor | None = None, before: Tensor | None = None
@@ -157,6 +185,16 @@ def check_network(
                 f"network.{name}={found}, but {'with' if on else 'without'} {what} images of "
                 f"{channels} channels need {expected}; set method.network.{name}={expected}"
             )
+
+
+def check_features(network: object, noise: float, block: int) -> None:
+    """Refuse a level of noise, or a block, of which there are no features (ValueError)."""
+    blocks = getattr(network, "feature_blocks", 0)
+    if not 0 < noise < math.inf or not 0 <= block <= blocks:
+        raise ValueError(
+            f"feature_noise={noise}, feature_block={block}: expected a ratio of noise to signal "
+            f"above 0, and 0 (the middle) to {blocks} blocks of the way up"
+        )
 
 
 def check_shares(label_dropout: float, self_conditioning: float, num_classes: int) -> None:

@@ -15,6 +15,7 @@ from functional.denoising_model import (
     DenoisingModel,
     ModelDenoiser,
     check_classes,
+    check_features,
     check_network,
     check_shares,
 )
@@ -56,10 +57,13 @@ class DDPM(ImageModule):
         self_conditioning: share of training images for which the network is first asked for an
             estimate and then given it (Chen et al. 2022; 0.5 in the paper); 0 is without.
         compile_network: compile the network; the keys of checkpoints stay as they are.
+        feature_noise, feature_block: noise over signal (sigma / alpha) at which :meth:`features`
+            are read, and after how many blocks of the network's way up; 0 is the middle.
     """
 
-    capabilities = frozenset({"sample", "chain"})
+    capabilities = frozenset({"sample", "chain", "features"})
     ema_modules = ("network",)
+    feature_settings = ("feature_noise", "feature_block")
 
     def __init__(
         self,
@@ -80,6 +84,8 @@ class DDPM(ImageModule):
         label_dropout: float = 0.0,
         self_conditioning: float = 0.0,
         compile_network: bool = False,
+        feature_noise: float = 0.1,
+        feature_block: int = 0,
     ) -> None:
         super().__init__()
         objective = objective or Objective()
@@ -98,6 +104,10 @@ class DDPM(ImageModule):
         self.optimizer_factory = optimizer
         self.learning_rate_factor = self.learning_rate_lambda(warmup_steps, decay)
         self.image_shape = (channels, image_size, image_size)
+        self.feature_noise, self.feature_block = feature_noise, feature_block
+        check_features(network, feature_noise, feature_block)
+        if not hasattr(network, "features"):
+            self.capabilities = self.capabilities - {"features"}
         if compile_network:
             self.network.compile()
 
@@ -185,6 +195,15 @@ class DDPM(ImageModule):
         )
         picked = [seen[i] for i in torch.linspace(0, len(seen) - 1, frames - 1).long().tolist()]
         return torch.stack([*picked, last], dim=1)
+
+    @torch.no_grad()
+    def features(self, images: Tensor) -> Tensor:
+        """Give what the network has of ``images`` with a little noise, ``(N, D)`` float32.
+
+        See ``functional.denoising_model.DenoisingModel.features``.
+        """
+        with self.autocast():
+            return self.model.features(images, self.feature_noise, self.feature_block)
 
     def previews(self, batch: Batch) -> dict[str, Tensor]:
         """Give 64 ``samples``, the ``chain`` of the first 8, and of a conditional model 8 images

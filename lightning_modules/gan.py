@@ -56,6 +56,8 @@ class GAN(LatentGenerator):
         compile_generator, compile_discriminator: compile them; checkpoints keep their keys.
     """
 
+    capabilities = frozenset({"sample", "features"})
+
     def __init__(
         self,
         generator: nn.Module,
@@ -100,6 +102,8 @@ class GAN(LatentGenerator):
         self.schedules = (dict(schedules_g or {}), dict(schedules_d or {}))
         self.learning_rate_factor = self.learning_rate_lambda(warmup_steps, decay)
         self.image_shape = (channels, image_size, image_size)
+        if not hasattr(discriminator, "features"):
+            self.capabilities = self.capabilities - {"features"}
         if compile_generator:
             self.generator.compile()
         if compile_discriminator:
@@ -250,6 +254,12 @@ class GAN(LatentGenerator):
         return cast(Tensor, self.trainer.strategy.reduce(totals, reduce_op="sum"))
 
     # Evaluation
+
+    @torch.no_grad()
+    def features(self, images: Tensor) -> Tensor:
+        """Give D's features ``(N, D)``, float32, those before its last layer; no label enters."""
+        with self.autocast():
+            return cast(Tensor, cast(Any, self.discriminator).features(images)).float()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Log D's mean logit on images it never saw; far below train/d_real, D overfits."""

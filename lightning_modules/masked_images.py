@@ -42,6 +42,7 @@ class MaskedImages(ImageModule):
 
     capabilities = frozenset({"restore", "features"})
     restore_tasks = ("random-75",)
+    feature_settings = ("pooling",)
     network: MaskedViT
     mask: str
     mask_ratio: float

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
+from typing import Any
 
 from lightning_modules.base import ImageModule
 
@@ -50,11 +52,11 @@ class Pretrained:
         """What the model is called in messages."""
         return self.run or f"an untrained {type(self.model).__name__}"
 
-    def require_features(self) -> ImageModule:
-        """Give the model.
+    def require_features(self, settings: Mapping[str, Any] | None = None) -> ImageModule:
+        """Give the model, with ``settings`` of how its features are read in place of its own.
 
         Raises:
-            ValueError: where it has no features.
+            ValueError: where it has no features, or no such setting.
         """
         if "features" not in self.model.capabilities:
             can = ", ".join(sorted(self.model.capabilities)) or "nothing"
@@ -62,4 +64,12 @@ class Pretrained:
                 f"{type(self.model).__name__} of {self.origin} has no features to probe (it has: "
                 f"{can}); give the run of a method that has, such as a masked autoencoder's"
             )
+        known = getattr(self.model, "feature_settings", ())
+        for name, value in (settings or {}).items():
+            if name not in known:
+                raise ValueError(
+                    f"feature_settings.{name}={value}: {type(self.model).__name__} of "
+                    f"{self.origin} has the settings: {', '.join(known) or 'none'}"
+                )
+            setattr(self.model, name, value)
         return self.model

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -46,6 +46,7 @@ class Probe(ImageModule):
         labels_seed: which ones.
         augment: of training images, or None. Where it and the data leave images as they are, their
             features are computed once.
+        feature_settings: of the model's ``feature_settings``, those that replace its own.
 
     Raises:
         ValueError: for a model without features, or settings that make no probe.
@@ -68,6 +69,7 @@ class Probe(ImageModule):
         labels: int | None,
         labels_seed: int,
         augment: SupervisedAugment | None = None,
+        feature_settings: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if num_classes < 2 or neighbours < 0 or temperature <= 0:
@@ -75,7 +77,7 @@ class Probe(ImageModule):
                 f"{num_classes=}, {neighbours=}, {temperature=}: a probe needs 2 classes or more "
                 "(labelled data), neighbours of 0 or more and a temperature above 0"
             )
-        self.encoder = encoder.require_features().requires_grad_(False)
+        self.encoder = encoder.require_features(feature_settings).requires_grad_(False)
         self.trained, self.has_run = encoder.trained, encoder.run is not None
         self.num_classes, self.augment = num_classes, augment
         self.image_shape, self.chunk_size = self.encoder.image_shape, self.encoder.chunk_size

@@ -232,6 +232,7 @@ class UNet(nn.Module):
                 width = channels * multiplier
             if depth > 0:
                 self.up.append(Upsample(width))
+        self.feature_blocks = (blocks + 1) * len(multipliers)
         self.norm_out = norm(width, group_size)
         self.head = zero_init(nn.Conv2d(width, out_channels * patch_size**2, 3, padding=1))
         if num_classes:
@@ -240,6 +241,33 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
         """Give ``(N, out_channels, H, W)`` for noisy images ``x`` at times ``t`` ``(N,)``."""
+        h = self._upwards(*self._to_middle(x, t, labels), len(self.up))
+        return F.pixel_shuffle(self.head(F.silu(self.norm_out(h))), self.patch_size)
+
+    def features(
+        self, x: Tensor, t: Tensor, labels: Tensor | None = None, block: int = 0
+    ) -> Tensor:
+        """Give the mean over positions after ``block`` blocks of the way up, float32 ``(N, D)``.
+
+        After 0 of them it is the middle; there are ``feature_blocks``.
+        """
+        levels = [i + 1 for i, module in enumerate(self.up) if isinstance(module, Level)]
+        h = self._upwards(*self._to_middle(x, t, labels), [0, *levels][block])
+        return h.mean(dim=(2, 3), dtype=torch.float32)
+
+    def _upwards(self, h: Tensor, skips: list[Tensor], embedding: Tensor, modules: int) -> Tensor:
+        """Give the output of the first ``modules`` of the way up."""
+        for module in self.up[:modules]:
+            if isinstance(module, Upsample):
+                h = module(h, skips[-1].shape[-2:])
+            else:
+                h = module(torch.cat([h, skips.pop()], dim=1), embedding)
+        return h
+
+    def _to_middle(
+        self, x: Tensor, t: Tensor, labels: Tensor | None
+    ) -> tuple[Tensor, list[Tensor], Tensor]:
+        """Give the middle blocks' output, what the way up takes besides, and the embedding."""
         check_labels(labels, self.num_classes, len(x))
         embedding = self.embed(sinusoidal_embedding(t, self.channels))
         if labels is not None:
@@ -253,9 +281,4 @@ class UNet(nn.Module):
             skips.append(h)
         for module in self.middle:
             h = module(h, embedding)
-        for module in self.up:
-            if isinstance(module, Upsample):
-                h = module(h, skips[-1].shape[-2:])
-            else:
-                h = module(torch.cat([h, skips.pop()], dim=1), embedding)
-        return F.pixel_shuffle(self.head(F.silu(self.norm_out(h))), self.patch_size)
+        return h, skips, embedding

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor
 
 import experiment
 import run_folder
-from callbacks.checkpoints import read_checkpoint
+from callbacks.checkpoints import AtomicCheckpointIO, read_checkpoint
 from callbacks.run_record import read_rows
 from config import ConfigError
 from tests.command import ROOT, TINY
@@ -117,17 +118,41 @@ def test_images_of_another_shape_are_refused(runs: Path, tmp_path: Path) -> None
         build(runs, tmp_path, "data.image_size=12")
 
 
-def test_a_run_without_features_is_refused(runs: Path, tmp_path: Path) -> None:
-    features = checked("method=gan", *SMALL)
-    fake = tmp_path / "gan"
-    fake.mkdir()
-    from omegaconf import OmegaConf
+def run_of(folder: Path, config: dict[str, Any]) -> Path:
+    """A run folder of a method that has learnt nothing, its average apart from its weights."""
+    folder.mkdir()
+    OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
+    (folder / "run.json").write_text("{}")
+    module = experiment.build_module(config)
+    state = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    averaged = {n: t + 1 for n, t in state.items() if n.startswith(module.ema_modules)}
+    content = {"state_dict": state, "counters": {"images_seen": 0}, "ema": {"weights": averaged}}
+    AtomicCheckpointIO().save_checkpoint(content, folder / "checkpoints" / "last.ckpt")
+    return folder
 
-    OmegaConf.save(OmegaConf.create(features), fake / "config.yaml")
-    (fake / "run.json").write_text("{}")
-    config = checked("experiment=quick/mae_probe", *SMALL, f"method.encoder={fake}")
-    with pytest.raises(Exception, match=f"GAN of {fake} has no features to probe"):
+
+@pytest.mark.parametrize("method", ["gan", "ddpm"])
+def test_a_run_of_any_method_is_probed_by_its_averaged_weights(method: str, tmp_path: Path) -> None:
+    config = checked(f"method={method}", *SMALL)
+    folder = run_of(tmp_path / method, config)
+    config = checked("experiment=quick/mae_probe", *SMALL, f"method.encoder={folder}")
+    probe: Any = experiment.build(config, tmp_path / "new", "tests").module
+    wanted = experiment.load(folder, run_folder.read(folder).config)
+    images = torch.rand(4, *wanted.image_shape) * 2 - 1
+    assert torch.equal(probe.eval().features(images), wanted.features(images))
+    for name, tensor in wanted.state_dict().items():
+        assert torch.equal(tensor, probe.encoder.state_dict()[name]), name
+
+
+def test_a_run_without_features_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    config = checked("method=ddpm", *SMALL)
+    bare = {"in_channels": 1, "out_channels": 1, "kernel_size": 1}
+    config["method"]["network"] = {"_target_": "torch.nn.Conv2d", **bare}
+    folder = run_of(tmp_path / "bare", config)
+    config = checked("experiment=quick/mae_probe", *SMALL, f"method.encoder={folder}")
+    with pytest.raises(Exception, match=f"DDPM of {folder} has no features to probe"):
         experiment.build(config, tmp_path / "new", "tests")
+    assert not (tmp_path / "new").exists()
 
 
 def test_the_glue_names_no_method() -> None:

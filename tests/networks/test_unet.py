@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from networks.unet import AttentionBlock, Downsample, UNet, norm, sinusoidal_embedding
+from networks.unet import AttentionBlock, Downsample, Level, UNet, norm, sinusoidal_embedding
 
 SMALL: dict[str, Any] = {
     "in_channels": 1,
@@ -284,3 +284,16 @@ def test_attention_at_a_height_no_level_has_is_refused_with_those_there_are(
     with pytest.raises(ValueError, match=r"has 16, but the levels have heights 8, 4"):
         small(attention_resolutions=[4, 16], **settings)
     small(attention_resolutions=[4, 8], **settings)
+
+
+def test_features_are_the_mean_over_positions_after_each_block_of_the_way_up() -> None:
+    network, seen = scrambled(small()), []
+    levels = [m for m in network.up if isinstance(m, Level)]
+    for module in (network.middle[-1], *levels):
+        module.register_forward_hook(lambda _, inputs, output: seen.append(output))
+    x, t = torch.randn(2, 1, 8, 8), torch.ones(2)
+    network(x, t)
+    wanted = [maps.mean(dim=(2, 3)) for maps in seen]
+    assert len(wanted) == 1 + network.feature_blocks == 5
+    for block, maps in enumerate(wanted):
+        torch.testing.assert_close(network.features(x, t, block=block), maps)
