@@ -150,10 +150,13 @@ def build_data(cfg: dict[str, Any]) -> ImageDataModule:
     return data
 
 
-def prepare(cfg: dict[str, Any]) -> Parts:
+def prepare(cfg: dict[str, Any], folder: Path | None = None) -> Parts:
     """Give module and data of a checked configuration; whatever does not fit is refused here.
 
     Nothing is written, so that a run that is refused leaves no folder.
+
+    Args:
+        folder: of a run that goes on, whose checkpoints hold what a new one takes from elsewhere.
     """
     _quiet_known_warnings()
     data = build_data(cfg)
@@ -166,6 +169,9 @@ def prepare(cfg: dict[str, Any]) -> Parts:
     module.check_trainer(trainer)
     batch_size_per_process(data.batch_size, trainer.world_size)
     module.check_data(data, trainer.world_size)
+    inherit.load(module, cfg["method"], folder, load)
+    if folder is None or not run_folder.checkpoint_path(folder, "last").exists():
+        module.begin()
     return Parts(module, data)
 
 
@@ -175,9 +181,8 @@ def build(cfg: dict[str, Any], folder: Path, run_id: str, parts: Parts | None = 
     Args:
         parts: what :func:`prepare` gave, or None to do that now.
     """
-    module, data = parts or prepare(cfg)
-    for part, state in inherit.weights(cfg, folder, load).items():
-        module.get_submodule(part).load_state_dict(state)
+    module, data = parts or prepare(cfg, folder)
+    inherit.keep(module, cfg["method"], folder)
     return Experiment(module, data, build_trainer(cfg, folder, run_id))
 
 

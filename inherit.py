@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import inspect
 import typing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from lightning.pytorch.utilities import rank_zero_only
+from torch import nn
 
 import run_folder
 from callbacks.checkpoints import AtomicCheckpointIO, read_checkpoint
 from config import ConfigError
+from functional.state_dicts import misfits
 from lightning_modules.pretrained import Pretrained
 from schema_check import resolve_target
 
@@ -49,28 +52,53 @@ def expand(method: dict[str, Any]) -> None:
             raise ConfigError(f"method.{name} is missing; give a run by method.{name}=runs/NAME")
 
 
-def weights(
-    cfg: dict[str, Any], folder: Path, load: typing.Callable[..., Any]
-) -> dict[str, dict[str, Tensor]]:
-    """Give the weights that the parts of a new run begin with, by the name of the setting.
-
-    They are copied to ``checkpoints/`` of the run's folder, so that a run that was stopped before
-    its first checkpoint goes on without the other run.
+def load(
+    module: nn.Module, method: dict[str, Any], folder: Path | None, load_run: Callable[..., Any]
+) -> None:
+    """Give ``module`` the weights that its parts begin with.
 
     Args:
-        cfg: checked configuration of the new run.
-        folder: its run folder.
-        load: ``experiment.load``.
+        module: what ``method`` describes.
+        method: checked, see :func:`expand`.
+        folder: of the new run, where it has one and goes on.
+        load_run: ``experiment.load``.
+
+    Raises:
+        CheckpointError, ConfigError: where a run has no weights, or others than its configuration.
     """
-    found = {}
-    for name in settings(cfg["method"]):
-        node = cfg["method"][name]
-        if not node.get("run"):
-            continue
-        copied = folder / "checkpoints" / f"{name}.ckpt"
-        if not copied.exists():
+    for name, node in _inherited(method).items():
+        copied = None if folder is None else _copy(folder, name)
+        if copied is not None and copied.exists():
+            state = read_checkpoint(copied)["state_dict"]
+        else:
             run, checkpoint = run_folder.read(Path(node["run"])), node["checkpoint"]
-            state = load(run.folder, run.config, checkpoint, node["weights"]).state_dict()
+            state = load_run(run.folder, run.config, checkpoint, node["weights"]).state_dict()
+        part = module.get_submodule(name)
+        told = misfits(part.state_dict(), state)
+        if told:
+            raise ConfigError(
+                f"the weights of {node['run']} do not fit method.{name}.model; {told}. Give "
+                f"method.{name}={node['run']}, which takes the model from the run too"
+            )
+        part.load_state_dict(state)
+
+
+@rank_zero_only
+def keep(module: nn.Module, method: dict[str, Any], folder: Path) -> None:
+    """Copy to ``checkpoints/`` of the run's folder what its parts begin with.
+
+    So a run that was stopped before its first checkpoint goes on without the other run.
+    """
+    for name in _inherited(method):
+        copied = _copy(folder, name)
+        if not copied.exists():
+            state = module.get_submodule(name).state_dict()
             AtomicCheckpointIO().save_checkpoint({"state_dict": state}, copied)
-        found[name] = read_checkpoint(copied)["state_dict"]
-    return found
+
+
+def _inherited(method: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {name: method[name] for name in settings(method) if method[name].get("run")}
+
+
+def _copy(folder: Path, name: str) -> Path:
+    return folder / "checkpoints" / f"{name}.ckpt"

@@ -74,7 +74,7 @@ def open_run(cfg: DictConfig, at_the_end: ExitStack) -> tuple[Run, Parts] | None
         at_the_end.callback(run_folder.release, run)
         experiment.check_plain(run.config)
         run_folder.save_config(run)
-        return run, experiment.prepare(run.config)
+        return run, experiment.prepare(run.config, run.folder)
     experiment.check_plain(config)
     parts = experiment.prepare(config)
     run = run_folder.create(config, title)

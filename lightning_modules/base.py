@@ -160,6 +160,9 @@ class ImageModule(LightningModule):
         self.scores[name] = value
         self.log(name, value, rank_zero_only=True, add_dataloader_idx=False)
 
+    def begin(self) -> None:
+        """Load what a new run begins with; called before it has a folder, not on a resume."""
+
     # What callbacks and the Trainer must know of a method with several optimisers
 
     @property

@@ -113,9 +113,10 @@ class Finetune(ImageModule):
             data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
             keep_labelled(data, self.labels, self.num_classes, self.labels_seed)
 
-    def on_fit_start(self) -> None:
-        if self.steps == 0 and not self.has_run:
-            self.encoder.on_fit_start()  # a file of weights that the model itself begins with
+    def begin(self) -> None:
+        """Load a file of weights that the model itself begins with; a run's are there."""
+        if not self.has_run:
+            self.encoder.begin()
 
     def forward(self, images: Tensor) -> Tensor:
         """Give logits ``(N, num_classes)`` of images ``(N, C, H, W)`` in [-1, 1]."""

@@ -100,9 +100,9 @@ class MAE(MaskedImages):
         if compile_network:
             self.network.compile()
 
-    def on_fit_start(self) -> None:
-        """Load ``initial_weights`` where a run begins; a resumed one has its checkpoint's."""
-        if self.initial_weights and self.steps == 0:
+    def begin(self) -> None:
+        """Load ``initial_weights``."""
+        if self.initial_weights:
             load_weights(self.network, Path(self.initial_weights))
 
     # Training

@@ -126,9 +126,12 @@ class Probe(ImageModule):
                     "by; set data.validation_size, or method.learning_rates to one"
                 )
 
+    def begin(self) -> None:
+        """Load a file of weights that the model itself begins with; a run's are there."""
+        if not self.has_run:
+            self.encoder.begin()
+
     def on_fit_start(self) -> None:
-        if self.steps == 0 and not self.has_run:
-            self.encoder.on_fit_start()  # a file of weights that the model itself begins with
         if not self.trained:
             log.warning("the encoder is untrained: give a run by method.encoder=runs/NAME")
         for model in self.models.values():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from timm.models import load_state_dict
 from torch import Tensor
 
+from functional.state_dicts import misfits
 from networks.masked_vit import MaskedViT
 
 DECODER = ("decoder_", "mask_token")
@@ -87,27 +88,11 @@ def _channels_first(rows: Tensor, network: MaskedViT) -> Tensor:
 
 
 def _check(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], network: MaskedViT) -> None:
-    shapes = [
-        f"{name} {tuple(found[name].shape)} for {tuple(tensor.shape)}"
-        for name, tensor in wanted.items()
-        if name in found and found[name].shape != tensor.shape
-    ]
-    problems = {
-        "missing": sorted(wanted.keys() - found.keys()),
-        "left over": sorted(found.keys() - wanted.keys()),
-        "of another shape": shapes,
-    }
-    told = [f"{what}: {_some(names)}" for what, names in problems.items() if names]
+    told = misfits(wanted, found)
     if told:
         raise ValueError(
             f"the weights do not fit {network.model} on {network.channels} x "
             f"{network.image_size[0]} x {network.image_size[1]} in patches of "
-            f"{network.patch[0]} x {network.patch[1]}; {'; '.join(told)}. "
+            f"{network.patch[0]} x {network.patch[1]}; {told}. "
             "Set the network's model, sizes and decoder to those of the checkpoint"
         )
-
-
-def _some(names: Iterable[str], most: int = 6) -> str:
-    listed = list(names)
-    more = f" and {len(listed) - most} more" if len(listed) > most else ""
-    return ", ".join(listed[:most]) + more

@@ -17,8 +17,10 @@ import run_folder
 from callbacks.checkpoints import AtomicCheckpointIO, read_checkpoint
 from callbacks.run_record import read_rows
 from config import ConfigError
+from networks.mae_checkpoint import save_encoder
 from tests.command import ROOT, TINY
-from tests.compose import checked, refusal, trained
+from tests.compose import checked, refusal, refused, trained
+from tests.lightning_modules.tiny_mae import network
 
 SMALL = [s for s in TINY if not s.startswith(("method.", "callbacks."))]
 VIT = [
@@ -144,15 +146,65 @@ def test_a_run_of_any_method_is_probed_by_its_averaged_weights(method: str, tmp_
         assert torch.equal(tensor, probe.encoder.state_dict()[name]), name
 
 
-def test_a_run_without_features_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+def refused_at_once(place: Path, monkeypatch: pytest.MonkeyPatch, *settings: str) -> str:
+    """The line with which a run is refused that has not made its folder in ``place``."""
+    monkeypatch.chdir(place)
+    line = refused("train.py", *SMALL, *settings, "paths.runs=made")
+    assert not (place / "made").exists()
+    return line
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["method.network.patch_size=3"], "8 pixels does not divide into patches of 3; choose"),
+        (["data.image_size=9"], "9 pixels does not divide into patches of 2; choose"),
+        (["method.mask_ratio=1.0"], "mask ratio 1.0 lies outside [0, 1)"),
+        (["method.mask_ratio=-0.25"], "mask ratio -0.25 lies outside [0, 1)"),
+        (["method.mask_ratio=0.98"], "mask ratio 0.98 leaves none of 16 patches visible"),
+        (["method.initial_weights=nothing.pth"], "no weights at nothing.pth"),
+        (
+            ["method.initial_weights=wide.safetensors"],
+            "in patches of 2 x 2; of another shape: encoder.cls_token (1, 1, 32) for (1, 1, 16), ",
+        ),
+    ],
+)
+def test_a_masked_autoencoder_that_cannot_be_leaves_no_folder(
+    settings: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_encoder(network(embed_dim=32), tmp_path / "wide.safetensors")
+    line = refused_at_once(tmp_path, monkeypatch, "method=mae", *VIT, *settings)
+    assert words in line
+
+
+@pytest.mark.parametrize(
+    ("method", "about"),
+    [
+        ("probe", "DDPM of other has no features to probe (it has: chain, sample)"),
+        ("finetune", "DDPM of other is no masked autoencoder, the one method that is fine-tuned"),
+    ],
+)
+def test_a_run_of_a_method_that_cannot_be_probed_leaves_no_folder(
+    method: str, about: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = checked("method=ddpm", *SMALL)
     bare = {"in_channels": 1, "out_channels": 1, "kernel_size": 1}
     config["method"]["network"] = {"_target_": "torch.nn.Conv2d", **bare}
-    folder = run_of(tmp_path / "bare", config)
-    config = checked("experiment=quick/mae_probe", *SMALL, f"method.encoder={folder}")
-    with pytest.raises(Exception, match=f"DDPM of {folder} has no features to probe"):
-        experiment.build(config, tmp_path / "new", "tests")
-    assert not (tmp_path / "new").exists()
+    run_of(tmp_path / "other", config)
+    line = refused_at_once(tmp_path, monkeypatch, f"method={method}", "method.encoder=other")
+    assert line.startswith(about)
+
+
+def test_weights_that_a_run_has_not_are_refused_before_anything_is_made(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = refused_at_once(tmp_path, monkeypatch, "method=probe", f"method.encoder.run={runs}/mae")
+    assert f"the weights of {runs}/mae do not fit method.encoder.model; missing: " in line
+    assert "of another shape: network.encoder.cls_token (1, 1, 16) for (1, 1, 128), " in line
+    stopped = shutil.copytree(runs / "mae", tmp_path / "stopped")
+    shutil.rmtree(stopped / "checkpoints")
+    line = refused_at_once(tmp_path, monkeypatch, "method=probe", "method.encoder=stopped")
+    assert line.startswith("no checkpoint at stopped/checkpoints/")
 
 
 def test_the_glue_names_no_method() -> None:

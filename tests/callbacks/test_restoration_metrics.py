@@ -18,6 +18,7 @@ from metrics.restoration import image_scores
 from tests.callbacks.toy import Toy
 from tests.lightning_modules.tiny import SIZE, data, trainer
 from tests.lightning_modules.tiny_mae import PATCH, mae, network
+from tests.resuming import assert_resuming_is_exact
 
 pytestmark = pytest.mark.filterwarnings("ignore:FID of .* images")
 TASK = "restore/random-75/"
@@ -101,6 +102,14 @@ def test_pixel_scores_alone_have_a_protocol_too(tmp_path: Path) -> None:
     (record,) = json.loads((tmp_path / "run.json").read_text())["protocols"].values()
     assert record["extractor"] == "pixels" and record["reference_split"] == "test"
     assert record["n_generated"] == 4 and record["reference_dataset"] == "fake"
+
+
+def test_a_resumed_run_measures_when_and_what_an_uninterrupted_one_does(tmp_path: Path) -> None:
+    """After steps 6 and 7: the second validation and the last, of which one came before the cut."""
+    rows = assert_resuming_is_exact(
+        mae, tmp_path, lambda: [tracker(tmp_path, every_n_validations=2)]
+    )
+    assert [row["images_seen"] for row in rows if f"{TASK}psnr" in row] == [48, 56]
 
 
 @pytest.mark.parametrize("module", [Toy, lambda: mae(normalised_targets=True)])

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from lightning import Trainer
 
-from callbacks.checkpoints import Checkpoints
 from datamodules.fake import Fake
 from functional.supervised_augment import SupervisedAugment
 from lightning_modules.base import ImageModule
@@ -66,10 +65,8 @@ def finetune(
     return Finetune(**{**settings, **changes}).train()
 
 
-def fit(
-    module: ImageModule, folder: Path, steps: int = 6, resume: Path | None = None, **changes: Any
-) -> tuple[Trainer, Fake]:
-    """Train, and keep ``last.ckpt`` in the folder."""
-    images, made = data(**changes), trainer(folder, [Checkpoints(None, 10)], steps=steps)
-    made.fit(module, datamodule=images, ckpt_path=resume, weights_only=True)
+def fit(module: ImageModule, folder: Path, steps: int = 6, **changes: Any) -> tuple[Trainer, Fake]:
+    """Train; give the trainer and the data."""
+    images, made = data(**changes), trainer(folder, [], steps=steps)
+    made.fit(module, datamodule=images)
     return made, images
