@@ -34,6 +34,7 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
     run = use_run.open_run(cfg)
     path = run.folder / "evaluation.json"
     check_writable(path)
+    check_images(run)
     extractor = build_extractor(run)
     check_request(run, extractor)
     reference, dataset = build_reference(run, extractor)
@@ -66,12 +67,21 @@ def read_entries(path: Path) -> list[dict[str, Any]]:
     return [dict(entry) for entry in entries]
 
 
-def check_request(run: RunInUse, extractor: FeatureExtractor) -> None:
-    """Refuse, before the work, metrics that cannot be had of so many images of this method."""
-    from metrics.generation import check_request
-
+def check_images(run: RunInUse) -> None:
+    """Refuse, before anything is loaded, a run that makes no images from noise."""
     if "sample" not in run.module.capabilities:
         raise ConfigError(run.module.lacking("sample"))
+    if run.content != "images":
+        raise ConfigError(
+            f"FID and its kin are of images; the data of {run.folder} are {run.content}, and its "
+            "run.json has their scores"
+        )
+
+
+def check_request(run: RunInUse, extractor: FeatureExtractor) -> None:
+    """Refuse, before the work, metrics that cannot be had of so many images."""
+    from metrics.generation import check_request
+
     check_request(run.asked["metrics"], extractor, run.asked["n"])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from omegaconf import DictConfig
@@ -42,12 +42,14 @@ def sample(cfg: DictConfig) -> None:
     run = use_run.open_run(cfg)
     if "sample" not in run.module.capabilities:
         raise ConfigError(run.module.lacking("sample"))
+    if run.content == "points" and output.suffix != ".npz":
+        raise ConfigError(f"output={output}: points are written to a file; give NAME.npz")
     if run.fabric.is_global_zero:
         prepare(output)
         print(run.about, flush=True)
     images = generate(run)
     if run.fabric.is_global_zero:
-        for path in write(images, output):
+        for path in (write if run.content == "images" else write_points)(images, output):
             print(f"wrote {path}")
 
 
@@ -84,14 +86,19 @@ def prepare(output: Path) -> None:
 
 
 def generate(run: RunInUse) -> Tensor:
-    """Give all images ``(n, C, H, W)`` uint8 in order on rank 0; its own share on another rank."""
+    """Give all images ``(n, C, H, W)`` in order on rank 0; its own share on another rank.
+
+    Images are uint8, points float32.
+    """
     import torch
     from tqdm import tqdm
 
-    from lightning_modules.generation import generate as chunks
+    from lightning_modules import generation
     from metrics.gather import gather_rows
 
     asked, (rank, world_size) = run.asked, run.share
+    as_bytes = run.content == "images"
+    chunks = generation.generate if as_bytes else generation.generate_floats
     made = list(
         tqdm(
             chunks(run.module, asked["n"], asked["seed"], rank, world_size, asked["label"]),
@@ -99,14 +106,14 @@ def generate(run: RunInUse) -> Tensor:
             disable=rank > 0 or None,
         )
     )
+    dtype = torch.uint8 if as_bytes else torch.float32
     indices = gather_rows([chunk.indices for chunk in made], (), torch.int64)
-    images = gather_rows([chunk.images for chunk in made], run.module.image_shape, torch.uint8)
+    images = gather_rows([chunk.images for chunk in made], run.module.image_shape, dtype)
     return images[indices.argsort()]
 
 
 def write(images: Tensor, output: Path) -> list[Path]:
     """Write images as ``output`` asks and a grid of the first hundred; give the paths."""
-    import numpy as np
     from PIL import Image
 
     from callbacks.pictures import grid, save_picture
@@ -114,9 +121,7 @@ def write(images: Tensor, output: Path) -> list[Path]:
 
     pixels = images.permute(0, 2, 3, 1).contiguous().numpy()
     if output.suffix == ".npz":
-        partial = output.with_name(f".{output.stem}.partial.npz")
-        np.savez(partial, images=pixels)
-        os.replace(partial, output)
+        save_arrays(output, images=pixels)
     else:
         digits = max(6, len(str(len(pixels))))
         for i, image in enumerate(pixels):
@@ -125,6 +130,25 @@ def write(images: Tensor, output: Path) -> list[Path]:
     name = output.stem if output.suffix == ".npz" else output.name
     beside = output.with_name(f"{name}_grid.png")
     return [output, save_picture(grid(to_float(images[:GRID_IMAGES])), beside)]
+
+
+def write_points(points: Tensor, output: Path) -> list[Path]:
+    """Write points ``(n, 2)`` float32 to ``output`` and a picture of them; give the paths."""
+    from callbacks.pictures import save_picture
+    from callbacks.scatter import BLUE, scatter
+
+    save_arrays(output, points=points.flatten(1).numpy())
+    picture = scatter((points, BLUE), side=400)
+    return [output, save_picture(picture, output.with_name(f"{output.stem}_scatter.png"))]
+
+
+def save_arrays(output: Path, **arrays: Any) -> None:
+    """Write an ``.npz`` file, whole or not at all."""
+    import numpy as np
+
+    partial = output.with_name(f".{output.stem}.partial.npz")
+    np.savez(partial, **arrays)
+    os.replace(partial, output)
 
 
 if __name__ == "__main__":

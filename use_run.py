@@ -35,6 +35,11 @@ class RunInUse:
         return f"{name} checkpoint, {self.asked['weights']} weights, {seen}"
 
     @property
+    def content(self) -> str:
+        """What the run's data hold, as they declare it: "images" or "points"."""
+        return str(getattr(resolve_target(self.config["data"]["_target_"], "data"), "content", ""))
+
+    @property
     def share(self) -> tuple[int, int]:
         """(rank, number of processes)."""
         return self.fabric.global_rank, self.fabric.world_size

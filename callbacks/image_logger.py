@@ -17,8 +17,9 @@ class ImageLogger(Callback):
     """Saves the method's previews after every k-th validation, from the same seeds each time.
 
     Each becomes ``samples/<name>_<images seen>.png`` of the run folder and goes to the loggers.
-    Rank 0 alone makes them; the others meet it again at their next collective. The batch shown is
-    the first of the validation split, or of the training where there is no such split.
+    Data that are not images are left alone. Rank 0 alone makes them; the others meet it again at
+    their next collective. The batch shown is the first of the validation split, or of the training
+    where there is no such split.
 
     Args:
         every_n_validations: k; the last validation always counts.
@@ -54,7 +55,8 @@ class ImageLogger(Callback):
         self.validations += 1
         if self.validations % self.every_n_validations and not trainer.should_stop:
             return
-        if not trainer.is_global_zero:
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if not trainer.is_global_zero or data.content != "images":
             return
         assert isinstance(pl_module, ImageModule)
         with torch.no_grad():

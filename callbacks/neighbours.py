@@ -39,7 +39,7 @@ class NearestNeighbours(Callback):
     as new as images never seen; a far smaller distance means copies.
 
     Made in the test, and after every so many validations, by rank 0; the others wait for its
-    result. Methods that cannot sample are left alone.
+    result. Methods that cannot sample and data that are not images are left alone.
 
     Args:
         space: "pixels", Euclidean over all values of images in [-1, 1]; or "features", Euclidean in
@@ -90,7 +90,8 @@ class NearestNeighbours(Callback):
 
     def _show(self, trainer: Trainer, module: LightningModule) -> None:
         assert isinstance(module, ImageModule)
-        if "sample" not in module.capabilities:
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if "sample" not in module.capabilities or data.content != "images":
             return
         scores = broadcast_result(lambda: self._measure(trainer, module))
         for key, value in scores.items():

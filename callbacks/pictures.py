@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from lightning import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
@@ -36,9 +37,14 @@ def grid(images: Tensor, columns: int | None = None, min_side: int = 56) -> Imag
 
 def save_picture(picture: Image.Image, path: Path) -> Path:
     """Write a PNG file under ``path``, whole or not at all."""
+    return save_whole(picture, path, "PNG")
+
+
+def save_whole(picture: Image.Image, path: Path, kind: str, **settings: Any) -> Path:
+    """Write ``path`` as Pillow's format ``kind`` with its ``settings``, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    picture.save(partial, format="PNG")
+    picture.save(partial, format=kind, **settings)
     os.replace(partial, path)
     return path
 

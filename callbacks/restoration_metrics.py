@@ -5,21 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from lightning import Trainer
 from torch import Tensor
 
 from callbacks.run_record import record_protocol
-from callbacks.tracker import Tracker
+from callbacks.tracker import Tracker, plain_protocol
 from functional.images import to_float, to_uint8
 from functional.restore_tasks import RestoreTask
 from functional.seeding import derive_seed, image_seeds
 from lightning_modules.base import ImageModule
 from metrics.classical import TUNING_IMAGES, baselines, tuned_strengths
 from metrics.generation import GenerationMetrics
-from metrics.protocol import ProtocolRecord, metric_key
+from metrics.protocol import metric_key
 from metrics.score_table import ScoreTable
 
 log = logging.getLogger(__name__)
@@ -191,33 +190,17 @@ class RestorationTracker(Tracker):
         if in_features:
             record = self.protocol(trainer, n, weights, {"sampler": sampler})
             record_protocol(trainer, replace(record, corruption=corruption), in_features)
-        record = pixel_protocol(
+        record = plain_protocol(
             trainer.datamodule,  # type: ignore[attr-defined]
+            "pixels",
+            "test",
             n,
-            sampler=sampler,
+            {"sampler": sampler},
             corruption=corruption,
             weights=weights,
             precision=str(trainer.precision),
             seed=self.seed,
         )
+        # Each output meets its own original alone.
+        record = replace(record, reference_n=n)
         record_protocol(trainer, record, [key for key in values if key not in in_features])
-
-
-def pixel_protocol(data: Any, n: int, **of_the_model: Any) -> ProtocolRecord:
-    """Give the record of PSNR and SSIM, which look at pixels: each output with its own original."""
-    return ProtocolRecord(
-        extractor="pixels",
-        extractor_sha256="",
-        resize="none",
-        antialias=False,
-        reference_dataset=data.name,
-        reference_split="test",
-        reference_n=n,
-        reference_sha256=data.fingerprint("test"),
-        n_generated=n,
-        spacing=None,
-        nfe=1,
-        eta=None,
-        guidance=None,
-        **of_the_model,
-    )

@@ -20,7 +20,8 @@ from metrics.reference import ReferenceStatistics, reference_statistics
 class Tracker(Callback):
     """Measures ``n`` images after every k-th validation and ``n_final`` in the test.
 
-    A subclass says in ``begin`` whether it has anything to measure, and measures in ``score``.
+    A subclass says in ``begin`` whether it has anything to measure, and measures in ``score``; data
+    whose ``content`` is not the subclass's are left alone.
 
     Args:
         extractor: a name that ``metrics.extractors.build_extractor`` takes; None for none.
@@ -31,9 +32,11 @@ class Tracker(Callback):
         cache: folder of reference statistics.
 
     Attributes:
-        active: whether this method has what is measured; known once training or a test begins.
+        active: whether method and data have what is measured; known once training or a test begins.
         extractor, reference: from then on, where active and an extractor is named.
     """
+
+    content = "images"
 
     def __init__(
         self,
@@ -79,14 +82,14 @@ class Tracker(Callback):
 
     def _prepare(self, trainer: Trainer, module: LightningModule) -> None:
         assert isinstance(module, ImageModule)
-        self.active = self.begin(module)
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        self.active = data.content == self.content and self.begin(module)
         if not self.active or self.extractor_name is None or self.reference is not None:
             return
         self.extractor = build_extractor(
             self.extractor_name, self.weights, self.sha256, device=module.device
         )
         self.check(self.extractor)
-        data = trainer.datamodule  # type: ignore[attr-defined]
         self.reference = training_reference(self.extractor, data, self.cache)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -161,12 +164,43 @@ def protocol(
         reference_n=reference.n,
         reference_sha256=reference.sha256,
         n_generated=n,
-        sampler=sampling.get("sampler", "one pass"),
-        spacing=sampling.get("spacing"),
-        nfe=sampling.get("nfe", 1),
-        eta=sampling.get("eta"),
-        guidance=sampling.get("guidance"),
+        **_drawn_by(sampling),
         weights=weights,
         precision=precision,
         seed=seed,
     )
+
+
+def plain_protocol(
+    data: Any, measured: str, split: str, n: int, sampling: dict[str, Any], **of_the_model: Any
+) -> ProtocolRecord:
+    """Give the record of scores that need no network, of ``n`` images against a whole split.
+
+    Args:
+        measured: what stands in the place of features, such as "pixels".
+        sampling: of the method, see :func:`protocol`.
+        of_the_model: weights, precision and seed; corruption where there is one.
+    """
+    return ProtocolRecord(
+        extractor=measured,
+        extractor_sha256="",
+        resize="none",
+        antialias=False,
+        reference_dataset=data.name,
+        reference_split=split,
+        reference_n=data.split_size(split),
+        reference_sha256=data.fingerprint(split),
+        n_generated=n,
+        **_drawn_by(sampling),
+        **of_the_model,
+    )
+
+
+def _drawn_by(sampling: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "sampler": sampling.get("sampler", "one pass"),
+        "spacing": sampling.get("spacing"),
+        "nfe": sampling.get("nfe", 1),
+        "eta": sampling.get("eta"),
+        "guidance": sampling.get("guidance"),
+    }

@@ -33,12 +33,15 @@ class ImageDataModule(LightningDataModule, ABC):
     seed: of the order and of the augmentation
     horizontal_flip: mirror each training image with probability 1/2
 
-    A data set gives `name`, `open_splits` and, if it can be downloaded, `prepare_data`. The order
+    A data set gives `name`, `open_splits` and, if it can be downloaded, `prepare_data`. Its
+    `content` says what may be measured and shown of it: "images" have pixels, and so features and
+    FID; "points", images of two channels and one pixel, have `points(split)` instead. The order
     is a function of (seed, epoch), and a run that is resumed goes on with exactly the next batch.
     The Trainer must be made with `use_distributed_sampler=False`.
     """
 
     name = "images"
+    content = "images"
     num_workers = 0
     resident = "cpu"
     random_crops = False
@@ -246,7 +249,7 @@ class ImageDataModule(LightningDataModule, ABC):
 
     def _loader(self, store: ImageStore, sampler: BatchSampler) -> ImageLoader:
         owner = self if isinstance(sampler, GlobalBatchSampler) else None
-        if isinstance(store, TensorStore):
+        if store.in_memory:
             return TensorLoader(store, sampler, owner)
         loader = WorkerLoader(store, sampler, owner, num_workers=self.num_workers)
         self._with_workers.add(loader)

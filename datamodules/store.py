@@ -17,9 +17,11 @@ class ImageStore(ABC):
     """The images of one split, all of one shape, with their labels.
 
     labels: int64 (N,), -1 where the set has none
+    in_memory: whether a batch is gathered from memory, so that workers would only cost time
     """
 
     labels: Tensor
+    in_memory = False
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -52,6 +54,8 @@ class ImageStore(ABC):
 
 class TensorStore(ImageStore):
     """A split as rows of one contiguous uint8 tensor, which several splits may share."""
+
+    in_memory = True
 
     def __init__(self, images: Tensor, labels: Tensor, rows: Tensor | None = None) -> None:
         self.images = images.contiguous()

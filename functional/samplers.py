@@ -21,17 +21,16 @@ import torch
 from torch import Tensor
 
 from functional.diffusion import posterior
+from functional.dpm_solver import dpm_solver_pp, dpm_solver_pp_sde
 from functional.noise_schedule import NoiseSchedule
+from functional.ode_solvers import adams_bashforth, euler, heun
 from functional.reverse_variance import (
     LogVariances,
     check_variance,
     log_variance,
     step_log_variances,
 )
-
-Denoiser = Callable[[Tensor, Tensor], Tensor]
-Noise = Callable[..., Tensor]
-Trace = Callable[[int, Tensor, Tensor], None]
+from functional.sampler_steps import Denoiser, Noise, Trace, ddim_step
 
 
 def ancestral(
@@ -93,132 +92,9 @@ def ddim(
         if trace:
             trace(k, x, x0)
         spread = eta * posterior(x, x0, t, s, schedule).variance.sqrt()
-        x = _ddim_step(x, x0, t, s, schedule, spread)
+        x = ddim_step(x, x0, t, s, schedule, spread)
         if eta > 0 and s > 0:
             x = x + spread.to(x.dtype) * noise(*x.shape[1:])
-    return x
-
-
-def _ddim_step(
-    x: Tensor,
-    x0: Tensor,
-    t: Tensor,
-    s: Tensor,
-    schedule: NoiseSchedule,
-    spread: Tensor | float = 0.0,
-) -> Tensor:
-    alpha_t, sigma_t = schedule.alpha(t), schedule.sigma(t)
-    alpha_s, sigma_s = schedule.alpha(s), schedule.sigma(s)
-    kept = (sigma_s**2 - spread**2).clamp(min=0).sqrt() / sigma_t
-    return kept.to(x.dtype) * x + (alpha_s - kept * alpha_t).to(x.dtype) * x0
-
-
-def euler(
-    denoiser: Denoiser,
-    x: Tensor,
-    times: Tensor,
-    schedule: NoiseSchedule,
-    noise: Noise,
-    trace: Trace | None = None,
-) -> Tensor:
-    """Integrate the probability-flow ODE by Euler's method in the clock of the schedule."""
-    for k, (t, s) in enumerate(pairwise(times)):
-        x0 = denoiser(x, t)
-        if trace:
-            trace(k, x, x0)
-        x = _ode_step(x, [_slope(x, x0, t, schedule)], t, s, schedule) if s > 0 else x0
-    return x
-
-
-def heun(
-    denoiser: Denoiser,
-    x: Tensor,
-    times: Tensor,
-    schedule: NoiseSchedule,
-    noise: Noise,
-    trace: Trace | None = None,
-) -> Tensor:
-    """Integrate the probability-flow ODE by Heun's method (Karras et al. 2022, algorithm 1).
-
-    Two evaluations a step and one at the last: 2 K - 1 in all.
-    """
-    for k, (t, s) in enumerate(pairwise(times)):
-        x0 = denoiser(x, t)
-        if trace:
-            trace(k, x, x0)
-        if s == 0:
-            return x0
-        slope = _slope(x, x0, t, schedule)
-        ahead = _ode_step(x, [slope], t, s, schedule)
-        corrected = _slope(ahead, denoiser(ahead, s), s, schedule)
-        x = _ode_step(x, [slope, corrected], t, s, schedule)
-    return x
-
-
-def _slope(x: Tensor, x0: Tensor, t: Tensor, schedule: NoiseSchedule) -> Tensor:
-    alpha, sigma = schedule.alpha(t).to(x.dtype), schedule.sigma(t).to(x.dtype)
-    return schedule.drift(x0, (x - alpha * x0) / sigma, t)
-
-
-def _ode_step(
-    x: Tensor, slopes: list[Tensor], t: Tensor, s: Tensor, schedule: NoiseSchedule
-) -> Tensor:
-    length = (schedule.clock(s) - schedule.clock(t)).to(x.dtype)
-    return x + length * (sum(slopes[1:], slopes[0]) / len(slopes))
-
-
-def adams_bashforth(
-    denoiser: Denoiser,
-    x: Tensor,
-    times: Tensor,
-    schedule: NoiseSchedule,
-    noise: Noise,
-    trace: Trace | None = None,
-) -> Tensor:
-    """Integrate the probability-flow ODE by the two-step Adams-Bashforth method.
-
-    Second order at one evaluation a step; Euler in the first step.
-    """
-    clock = schedule.clock(times)
-    earlier: Tensor | None = None
-    for k, (t, s) in enumerate(pairwise(times)):
-        x0 = denoiser(x, t)
-        if trace:
-            trace(k, x, x0)
-        slope = _slope(x, x0, t, schedule)
-        ahead = slope
-        if earlier is not None:
-            ratio = (clock[k + 1] - clock[k]) / (clock[k] - clock[k - 1])
-            ahead = slope + (ratio / 2).to(x.dtype) * (slope - earlier)
-        x = _ode_step(x, [ahead], t, s, schedule)
-        earlier = slope
-    return x
-
-
-def dpm_solver_pp(
-    denoiser: Denoiser,
-    x: Tensor,
-    times: Tensor,
-    schedule: NoiseSchedule,
-    noise: Noise,
-    trace: Trace | None = None,
-) -> Tensor:
-    """Sample by DPM-Solver++(2M) (Lu et al. 2022, algorithm 2): order 2, one evaluation a step.
-
-    First order in the first and the last step.
-    """
-    log_snr = torch.log(schedule.alpha(times) / schedule.sigma(times))
-    earlier: Tensor | None = None
-    for k, (t, s) in enumerate(pairwise(times)):
-        x0 = denoiser(x, t)
-        if trace:
-            trace(k, x, x0)
-        ahead = x0
-        if earlier is not None and s > 0:
-            step, before = log_snr[k + 1] - log_snr[k], log_snr[k] - log_snr[k - 1]
-            ahead = x0 + (step / (2 * before)).to(x.dtype) * (x0 - earlier)
-        x = _ddim_step(x, ahead, t, s, schedule)
-        earlier = x0
     return x
 
 
@@ -229,6 +105,7 @@ SAMPLERS: dict[str, Callable[..., Tensor]] = {
     "heun": heun,
     "adams_bashforth": adams_bashforth,
     "dpm_solver_pp": dpm_solver_pp,
+    "dpm_solver_pp_sde": dpm_solver_pp_sde,
 }
 
 

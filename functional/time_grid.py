@@ -7,7 +7,7 @@ from torch import Tensor
 
 from functional.noise_schedule import NoiseSchedule, VarianceExploding
 
-SPACINGS = ("trailing", "leading", "linspace", "quadratic", "karras")
+SPACINGS = ("trailing", "leading", "linspace", "quadratic", "karras", "log_snr")
 
 
 def time_grid(schedule: NoiseSchedule, steps: int, spacing: str = "trailing") -> Tensor:
@@ -18,6 +18,7 @@ def time_grid(schedule: NoiseSchedule, steps: int, spacing: str = "trailing") ->
     * linspace: K equal points from the last time to the first, then 0.
     * quadratic: as linspace in sqrt(t), the CIFAR-10 choice of DDIM (Song et al. 2021, app. D.2).
     * karras: (sigma/alpha)^(1/7) falls linearly (Karras et al. 2022, eq. 5).
+    * log_snr: ln(sigma/alpha) falls linearly (Lu et al. 2022).
 
     Raises:
         ValueError: for an unknown spacing, or steps below 1 or above T of a Markov chain.
@@ -68,13 +69,28 @@ def _quadratic(schedule: NoiseSchedule, steps: int) -> Tensor:
 
 
 def _karras(schedule: NoiseSchedule, steps: int, rho: float = 7.0) -> Tensor:
+    high, low = _ratio_ends(schedule) ** (1 / rho)
+    log_ratio = torch.linspace(float(high), float(low), steps, dtype=torch.float64).log() * rho
+    return _at_log_ratios(schedule, log_ratio)
+
+
+def _log_snr(schedule: NoiseSchedule, steps: int) -> Tensor:
+    high, low = _ratio_ends(schedule).log()
+    log_ratio = torch.linspace(float(high), float(low), steps, dtype=torch.float64)
+    return _at_log_ratios(schedule, log_ratio)
+
+
+def _ratio_ends(schedule: NoiseSchedule) -> Tensor:
+    """Give the largest and the smallest sigma / alpha that a grid visits."""
     ends = torch.tensor([schedule.t_max, _first_time(schedule)], dtype=torch.float64)
     ratio = schedule.sigma(ends) / schedule.alpha(ends)
-    if not isinstance(schedule, VarianceExploding):
-        # Infinite at t = 1 of the linear path: EDM's ends instead, and then the prior's time.
-        ratio = ratio.clamp(min=0.002, max=80.0)
-    high, low = ratio ** (1 / rho)
-    log_ratio = torch.linspace(float(high), float(low), steps, dtype=torch.float64).log() * rho
+    if isinstance(schedule, VarianceExploding):
+        return ratio
+    # Infinite at t = 1 of the linear path: EDM's ends instead, and then the prior's time.
+    return ratio.clamp(min=0.002, max=80.0)
+
+
+def _at_log_ratios(schedule: NoiseSchedule, log_ratio: Tensor) -> Tensor:
     times = schedule.time_of(log_ratio)
     times[0] = schedule.t_max
     return times
@@ -86,4 +102,5 @@ _SPACING = {
     "linspace": _linspace,
     "quadratic": _quadratic,
     "karras": _karras,
+    "log_snr": _log_snr,
 }

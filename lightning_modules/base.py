@@ -16,9 +16,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from datamodules.base import Batch, ImageDataModule
 from functional.learning_rate import learning_rate_factor
+from functional.process import Process
 from functional.seeding import derive_seed
 
-CAPABILITIES = ("sample", "restore", "features", "chain")
+CAPABILITIES = ("sample", "restore", "features", "chain", "process")
 
 
 class ImageModule(LightningModule):
@@ -76,6 +77,12 @@ class ImageModule(LightningModule):
     def features(self, images: Tensor) -> Tensor:
         """Give representations ``(N, D)`` of ``images`` for probes."""
         raise NotImplementedError(f"{type(self).__name__} has no features")
+
+    def process(
+        self, images: Tensor, field: Tensor, *, seeds: Sequence[int], frames: int
+    ) -> Process:
+        """Give ``images`` becoming noise, noise becoming samples, and the drift at ``field``."""
+        raise NotImplementedError(f"{type(self).__name__} has no process from noise to images")
 
     def previews(self, batch: Batch) -> dict[str, Tensor]:
         """Give what a person wants to see, by name: images, or rows ``(N, K, C, H, W)``."""

@@ -22,6 +22,7 @@ from functional.denoising_model import (
 from functional.noise_schedule import NoiseSchedule
 from functional.objective import Objective
 from functional.offset_noise import OffsetNoise, with_offset
+from functional.process import Process, process
 from functional.samplers import SAMPLERS
 from functional.sampling import Sampling
 from functional.seeding import ImageNoise, image_seeds
@@ -61,7 +62,7 @@ class DDPM(ImageModule):
             are read, and after how many blocks of the network's way up; 0 is the middle.
     """
 
-    capabilities = frozenset({"sample", "chain", "features"})
+    capabilities = frozenset({"sample", "chain", "process", "features"})
     ema_modules = ("network",)
     feature_settings = ("feature_noise", "feature_block")
 
@@ -204,6 +205,19 @@ class DDPM(ImageModule):
         """
         with self.autocast():
             return self.model.features(images, self.feature_noise, self.feature_block)
+
+    @torch.no_grad()
+    def process(
+        self, images: Tensor, field: Tensor, *, seeds: Sequence[int], frames: int
+    ) -> Process:
+        """Give both processes at ``frames`` of the sampler's times (capability "process")."""
+        states: list[Tensor] = []
+        last = self.sample(len(seeds), seeds=seeds, trace=lambda k, x_t, x0: states.append(x_t))
+        grid = time_grid(self.schedule, self.sampling.steps, self.sampling.spacing)
+        noise = OffsetNoise(ImageNoise(seeds, self.device), self.offset_noise)(*self.image_shape)
+        states.append(last)
+        denoiser = self.denoiser()
+        return process(denoiser, self.schedule, grid, states, images, noise, field, frames)
 
     def previews(self, batch: Batch) -> dict[str, Tensor]:
         """Give 64 ``samples``, the ``chain`` of the first 8, and of a conditional model 8 images

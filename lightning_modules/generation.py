@@ -14,7 +14,7 @@ from lightning_modules.base import ImageModule
 
 
 class Chunk(NamedTuple):
-    """``indices`` ``(n,)`` int64 and ``images`` ``(n, C, H, W)`` uint8, both on the CPU."""
+    """``indices`` ``(n,)`` int64 and ``images`` ``(n, C, H, W)``, both on the CPU."""
 
     indices: Tensor
     images: Tensor
@@ -28,7 +28,23 @@ def generate(
     world_size: int = 1,
     label: int | None = None,
 ) -> Iterator[Chunk]:
-    """Yield images 0..n-1 of the stream named by ``seed``, a chunk at a time.
+    """Yield images 0..n-1 of the stream named by ``seed``, uint8, a chunk at a time.
+
+    As :func:`generate_floats`, rounded to bytes.
+    """
+    for indices, images in generate_floats(module, n, seed, rank, world_size, label):
+        yield Chunk(indices, to_uint8(images))
+
+
+def generate_floats(
+    module: ImageModule,
+    n: int,
+    seed: int,
+    rank: int = 0,
+    world_size: int = 1,
+    label: int | None = None,
+) -> Iterator[Chunk]:
+    """Yield images 0..n-1 of the stream named by ``seed``, float32, a chunk at a time.
 
     Image i depends on (``seed``, i) alone. Chunks begin at multiples of ``module.chunk_size``, and
     a process makes every ``world_size``-th, so the union over processes is the same bytes. All are
@@ -47,7 +63,7 @@ def generate(
         labels = None if label is None else torch.full((len(indices),), label)
         with torch.no_grad():
             images = module.sample(len(indices), seeds=image_seeds(seed, indices), labels=labels)
-        yield Chunk(torch.tensor(indices), to_uint8(images).cpu())
+        yield Chunk(torch.tensor(indices), images.float().cpu())
 
 
 def class_rows(module: ImageModule, seeds: Sequence[int], num_classes: int) -> Tensor:

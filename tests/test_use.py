@@ -137,7 +137,8 @@ def test_an_output_may_be_the_folder_one_is_in(
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     module = SimpleNamespace(capabilities={"sample"})
-    run = SimpleNamespace(fabric=SimpleNamespace(is_global_zero=True), about="", module=module)
+    about = SimpleNamespace(is_global_zero=True)
+    run = SimpleNamespace(fabric=about, about="", content="images", module=module)
     monkeypatch.setattr(use_run, "open_run", lambda cfg: run)
     monkeypatch.setattr(sample, "generate", lambda run: torch.zeros(2, 1, 4, 4, dtype=torch.uint8))
     sample.sample(composed("run=runs/x", "n=2", "output=.", name="sample"))
@@ -179,7 +180,7 @@ def test_images_of_an_earlier_call_never_stay_among_the_new_ones(tmp_path: Path)
 
 def in_use(folder: Path, **asked: Any) -> Any:
     module = SimpleNamespace(capabilities={"sample"}, ema_modules=("network",))
-    return SimpleNamespace(folder=folder, module=module, asked={"n": 10, **asked})
+    return SimpleNamespace(content="images", folder=folder, module=module, asked={"n": 10, **asked})
 
 
 @pytest.mark.parametrize(
@@ -203,7 +204,7 @@ def test_a_method_that_cannot_sample_is_refused_before_its_data_are_read(tmp_pat
     run = in_use(tmp_path, metrics=["fid"])
     run.module = SimpleNamespace(capabilities={"features"}, lacking=ImageModule().lacking)
     with pytest.raises(ConfigError, match="ImageModule cannot sample from noise"):
-        evaluate.check_request(run, build_extractor("fmnist_cnn"))
+        evaluate.check_images(run)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"evaluations": [1]}'])

@@ -119,7 +119,9 @@ class Rank1(ImageLogger):
     """Sees the trainer as the second of two processes does."""
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
-        other = SimpleNamespace(sanity_checking=False, should_stop=False, is_global_zero=False)
+        other = SimpleNamespace(
+            sanity_checking=False, should_stop=False, is_global_zero=False, datamodule=data()
+        )
         super().on_validation_end(other, pl_module)
 
 

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from functional.diffusion import to_x0
+from functional.dpm_solver import dpm_solver_pp
 from functional.noise_schedule import VarianceExploding, VariancePreserving
-from functional.samplers import ancestral, ddim, dpm_solver_pp, heun
+from functional.ode_solvers import heun
+from functional.samplers import ancestral, ddim
 from functional.time_grid import time_grid
 
 CHAIN = VariancePreserving(1000)
