@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from lightning import Trainer
 from torch import Tensor
 
+from callbacks.pictures import log_picture, save_picture
+from callbacks.restoration_plot import Scores, charts
 from callbacks.run_record import record_protocol
 from callbacks.tracker import Tracker, plain_protocol
 from functional.images import to_float, to_uint8
@@ -42,6 +45,9 @@ class RestorationTracker(Tracker):
     ``restore_task(name) -> RestoreTask``; others are left alone. Image i of the split has the i-th
     seed of ``seed``; processes take chunks in turn and rank 0 averages in the order of the images,
     so that any number of them gives the same scores.
+
+    Tasks that differ in strength, as ``denoise-0.2`` and ``denoise-0.5``, are charted at the end,
+    shaded over the method's ``trained_strengths``, ranges by kind of task, where it has them.
 
     Args:
         tasks: names that the method knows; None for its usual ones.
@@ -92,14 +98,26 @@ class RestorationTracker(Tracker):
         n = min(n, trainer.datamodule.split_size("test"))  # type: ignore[attr-defined]
         if n < 2:
             return
-        for task in self.tasks:
-            self._score(trainer, module, task, n, final)
+        found = {task.name: self._score(trainer, module, task, n, final) for task in self.tasks}
+        if final:
+            self._show(trainer, module, found)
         if final and self.extractor is not None:
             self._floor(trainer, module, n)
 
+    def _show(self, trainer: Trainer, module: ImageModule, found: Scores) -> None:
+        """Save and log charts of the scores against the strength of the corruption."""
+        if not trainer.is_global_zero:
+            return
+        trained = getattr(module, "trained_strengths", {})
+        for name, picture in charts(found, type(module).__name__, trained):
+            save_picture(picture, Path(trainer.default_root_dir) / "samples" / f"{name}.png")
+            caption = f"{module.images_seen:,} images seen"
+            log_picture(trainer, f"pictures/{name}", picture, caption, module.images_seen)
+
     def _score(
         self, trainer: Trainer, module: ImageModule, task: RestoreTask, n: int, final: bool
-    ) -> None:
+    ) -> dict[str, dict[str, float]]:
+        """Report the scores of a task; give them by the name of the outputs."""
         table = ScoreTable(self._fid_scorer if final else lambda: None)
         if final:
             self._strengths[task.name] = self._tune(trainer, module, task)
@@ -109,12 +127,14 @@ class RestorationTracker(Tracker):
             ).items():
                 table.add(name, indices, images, clean, hidden)
         values: dict[str, float] = {}
-        for name, scores in table.compute().items():
+        found = table.compute()
+        for name, scores in found.items():
             place = "/".join(["restore", task.name, *filter(None, [name])])
             values |= self._keyed(place, scores, n)
         for key, value in values.items():
             module.report(key, value)
         self._record(trainer, module, task, n, values)
+        return found
 
     def _keyed(self, place: str, scores: dict[str, float], n: int) -> dict[str, float]:
         """Give ``scores`` by their keys; those in features say which features, of how many."""

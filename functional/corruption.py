@@ -52,6 +52,10 @@ class Corruption:
     def check(self, shape: Shape) -> None:
         """Refuse images of ``shape`` that cannot be corrupted so, with a ValueError."""
 
+    def tasks(self) -> tuple[str, ...]:
+        """Give the names of the tasks of ``functional.restore_tasks`` that undo it."""
+        return ()
+
     def describe(self) -> dict[str, Any]:
         """Give the settings as plain values, for a protocol record."""
         settings: dict[str, Any] = asdict(self)  # type: ignore[call-overload]
@@ -95,6 +99,12 @@ class Gaussian(Corruption):
             raise ValueError(f"sigma={list(self.sigma)}; expected one level or [lowest, highest]")
         return self.sigma[0], self.sigma[1]
 
+    def tasks(self) -> tuple[str, ...]:
+        """Give ``denoise-<sigma>``; of a range at its quarters, half as much again and twice."""
+        low, high = self.bounds
+        levels = [high] if low == high else [share * high for share in (0.25, 0.5, 0.75, 1, 1.5, 2)]
+        return tuple(f"denoise-{level:g}" for level in levels)
+
     def draw(self, noise: Noise, shape: Shape) -> AddedNoise:
         low, high = self.bounds
         if low == high:
@@ -137,6 +147,10 @@ class Masking(Corruption):
     def check(self, shape: Shape) -> None:
         patch_grid(shape[1:], (self.patch, self.patch))
 
+    def tasks(self) -> tuple[str, ...]:
+        percent = f"{100 * self.ratio:g}"
+        return (f"inpaint-{percent}",) if self.patch == 1 else ()
+
     def draw(self, noise: Noise, shape: Shape) -> MaskOperator:
         sides = (self.patch, self.patch)
         grid = patch_grid(shape[1:], sides)
@@ -149,7 +163,7 @@ class Masking(Corruption):
 class SaltAndPepper(Corruption):
     """Sets an exact share of the pixels, in all channels, to black or white by a fair coin.
 
-    Vincent et al. (2010), section 3.3. Unlike :class:`Masking` nothing says which.
+    Vincent et al. (2010). Unlike :class:`Masking` nothing says which.
 
     Attributes:
         ratio: the share, in [0, 1).
@@ -160,6 +174,9 @@ class SaltAndPepper(Corruption):
 
     def __post_init__(self) -> None:
         check_share("ratio", self.ratio)
+
+    def tasks(self) -> tuple[str, ...]:
+        return (f"salt_pepper-{100 * self.ratio:g}",)
 
     def draw(self, noise: Noise, shape: Shape) -> Impulses:
         hidden = Masking(self.ratio).draw(noise, shape).mask

@@ -37,6 +37,9 @@ class Blur(Corruption):
         if not 0 < self.sigma < math.inf:
             raise ValueError(f"sigma={self.sigma} of a blur; expected pixels above 0, say 1.5")
 
+    def tasks(self) -> tuple[str, ...]:
+        return (f"deblur-{self.sigma:g}",)
+
     def draw(self, noise: Noise, shape: Shape) -> Blur:
         return self
 
@@ -70,6 +73,9 @@ class Downsample(Corruption):
     def check(self, shape: Shape) -> None:
         patch_grid(shape[1:], (self.factor, self.factor))
 
+    def tasks(self) -> tuple[str, ...]:
+        return (f"super-resolve-{self.factor}",)
+
     def draw(self, noise: Noise, shape: Shape) -> Downsample:
         return self
 
@@ -91,6 +97,9 @@ class Grey(Corruption):
                 f"images of {shape[0]} channel have no colour to take out and to give back; use "
                 "data of 3 channels, such as data=shapes or data=cifar10"
             )
+
+    def tasks(self) -> tuple[str, ...]:
+        return ("colorize",)
 
     def draw(self, noise: Noise, shape: Shape) -> Grey:
         return self
@@ -119,6 +128,9 @@ class JPEG(Corruption):
     def check(self, shape: Shape) -> None:
         if shape[0] not in (1, 3):
             raise ValueError(f"JPEG takes images of 1 or 3 channels, not of {shape[0]}")
+
+    def tasks(self) -> tuple[str, ...]:
+        return (f"jpeg-{self.quality}",)
 
     def draw(self, noise: Noise, shape: Shape) -> JPEG:
         return self

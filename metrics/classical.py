@@ -14,12 +14,22 @@ from metrics.restoration import psnr, quantised
 
 Filter = Callable[[Tensor, Any], Tensor]
 
+
+def averaged(images: Tensor, side: int) -> Tensor:
+    """Give the means of squares of about ``side`` pixels, interpolated bilinearly to full size."""
+    size = images.shape[-2:]
+    means = F.interpolate(images, size=[max(1, length // side) for length in size], mode="area")
+    return F.interpolate(means, size=size, mode="bilinear", align_corners=False)
+
+
 FILTERS: dict[str, tuple[Filter, Sequence[float]]] = {
     "median": (median_filter, (3, 5, 7)),
     "tv": (denoise_total_variation, [0.02 * 2 ** (k / 2) for k in range(19)]),
+    "bilinear": (averaged, (2, 3, 4, 7)),
 }
 """By name, and the strengths to choose from: sides of the window in pixels; weights of total
-variation for images in [-1, 1], 0.02 to 10.24, each the square root of 2 times the last one."""
+variation for images in [-1, 1], 0.02 to 10.24, each the square root of 2 times the last one; sides
+of the squares in pixels."""
 
 TUNING_IMAGES = 64
 """Training images that strengths are chosen on."""
@@ -53,8 +63,8 @@ def baselines(
     """Give restored images ``(N, C, H, W)`` by the name of what restored them.
 
     ``corrupted`` as it is; where pixels are hidden their ``mean-fill`` and a ``bilinear``
-    interpolation, else ``median`` and ``tv`` (total variation), and where pixels were averaged a
-    ``bilinear`` interpolation of the averages too.
+    interpolation, else ``median``, ``tv`` (total variation) and ``bilinear`` (means of squares,
+    interpolated); where pixels were averaged, ``bilinear`` is of those averages.
 
     Args:
         corrupted: in about [-1, 1].

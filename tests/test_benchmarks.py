@@ -26,7 +26,11 @@ TINY_GAN = [
 ]
 
 
-@pytest.mark.parametrize("settings", [TINY, [*TINY_GAN, "method.n_critic=2"]], ids=["ddpm", "gan"])
+@pytest.mark.parametrize(
+    "settings",
+    [TINY, [*TINY_GAN, "method.n_critic=2"], ["method=dae", *TINY]],
+    ids=["ddpm", "gan", "dae"],
+)
 def test_the_benchmark_compares_block_with_block(settings: list[str]) -> None:
     GlobalHydra.instance().clear()
     timing: Interleave = measure(settings, steps=2, blocks=3)

@@ -42,6 +42,8 @@ def small(node: Any, key: str = "") -> Any:
         return [16] * len(node)
     if key == "multipliers":
         return [1] * len(node)
+    if key == "step_size":
+        return 1.0  # few steps fall far
     if key in SMALL and isinstance(node, int):
         return min(node, SMALL[key])
     return node

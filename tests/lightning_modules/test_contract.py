@@ -16,6 +16,7 @@ from callbacks.run_record import RunRecord, read_rows
 from datamodules.base import Batch
 from lightning_modules.base import CAPABILITIES, ImageModule, seed_devices
 from lightning_modules.classifier import Classifier
+from lightning_modules.dae import DAE
 from lightning_modules.ddpm import DDPM
 from tests.callbacks.toy import Toy, same, weights
 from tests.lightning_modules.tiny import data, ddpm, trainer
@@ -47,7 +48,7 @@ def test_what_a_method_does_not_provide_says_so() -> None:
         module.features(torch.zeros(1, 1, 2, 2))
 
 
-@pytest.mark.parametrize("method", [DDPM, Classifier])
+@pytest.mark.parametrize("method", [DAE, DDPM, Classifier])
 def test_capabilities_are_methods_that_the_class_overrides(method: type[ImageModule]) -> None:
     assert method.capabilities <= set(CAPABILITIES)
     for name in set(CAPABILITIES) - {"chain"}:

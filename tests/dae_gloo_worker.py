@@ -1,0 +1,62 @@
+"""One of the processes that train tiny DAEs: ``python -m tests.dae_gloo_worker RANK FOLDER``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor, distributed
+
+from callbacks.checkpoints import Checkpoints
+from functional.masking import Noise
+from functional.operators import Operator
+from lightning_modules.dae import DAE
+from tests.gan_gloo_worker import digest
+from tests.lightning_modules.tiny import data, trainer
+from tests.lightning_modules.tiny_dae import WALKBACK, dae
+
+WORLD_SIZE, STEPS = 2, 4
+CASES: dict[str, dict[str, Any]] = {"conditional": {}, "walkback": WALKBACK}
+
+
+def train(module: DAE, folder: Path) -> dict[str, Any]:
+    """Train a case; give digests of its weights and of what it was shown, and its scores."""
+    shown: list[str] = []
+    corrupt = module.corrupt
+
+    def watch(images: Tensor, noise: Noise) -> tuple[Tensor, Operator]:
+        corrupted, operator = corrupt(images, noise)
+        if module.network.training:
+            shown.append(digest([corrupted - images]))
+        return corrupted, operator
+
+    module.corrupt = watch  # type: ignore[method-assign]
+    module.train()
+    strategy = DDPStrategy(process_group_backend="gloo")
+    run = trainer(
+        folder, [Checkpoints(None, 60)], steps=STEPS, val_check_interval=STEPS,
+        devices=WORLD_SIZE, strategy=strategy,
+    )  # fmt: skip
+    run.fit(module, datamodule=data())
+    scores = {key: float(value) for key, value in run.callback_metrics.items() if "val/" in key}
+    return {"weights": digest(module.network.parameters()), "shown": shown, "scores": scores}
+
+
+def main(rank: int, folder: Path) -> None:
+    """Join the job and write what this rank saw of every case."""
+    os.environ.update(LOCAL_RANK=str(rank), NODE_RANK="0", WORLD_SIZE=str(WORLD_SIZE))
+    store = f"file://{folder}/store"
+    distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=WORLD_SIZE)
+    outcome = {name: train(dae(**changes), folder / name) for name, changes in CASES.items()}
+    (folder / f"{rank}.json").write_text(json.dumps(outcome))
+    distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(int(sys.argv[1]), Path(sys.argv[2]))

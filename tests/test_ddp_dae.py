@@ -1,0 +1,66 @@
+"""Two gloo processes train one DAE, on noise of their own, and score it as one process does."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tests.dae_gloo_worker as worker
+from callbacks.checkpoints import read_checkpoint
+from tests.command import ROOT, environment
+from tests.lightning_modules.tiny import data, trainer
+from tests.lightning_modules.tiny_dae import dae
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("gloo")
+
+
+@pytest.fixture(scope="module")
+def ranks(place: Path) -> list[dict[str, Any]]:
+    """What each of two processes saw, by case."""
+    jobs = [
+        subprocess.Popen(
+            [sys.executable, "-m", worker.__name__, str(rank), str(place)],
+            cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL,
+        )
+        for rank in range(worker.WORLD_SIZE)
+    ]  # fmt: skip
+    try:
+        assert [job.wait(timeout=400) for job in jobs] == [0, 0]
+    finally:
+        for job in jobs:
+            job.kill()
+    return [json.loads((place / f"{rank}.json").read_text()) for rank in range(worker.WORLD_SIZE)]
+
+
+@pytest.mark.parametrize("case", worker.CASES)
+def test_ranks_hold_equal_weights_and_learn_from_noise_of_their_own(
+    ranks: list[dict[str, Any]], case: str
+) -> None:
+    one, other = (rank[case] for rank in ranks)
+    assert one["weights"] == other["weights"]
+    corruptions = worker.STEPS * (worker.CASES[case].get("walkback", 0) + 1)
+    assert len(one["shown"]) == len(other["shown"]) == corruptions
+    assert len({*one["shown"], *other["shown"]}) == 2 * corruptions
+
+
+@pytest.mark.parametrize("case", worker.CASES)
+def test_the_scores_of_two_processes_are_those_of_one(
+    ranks: list[dict[str, Any]], case: str, place: Path
+) -> None:
+    module = dae(**worker.CASES[case])
+    content = read_checkpoint(place / case / "checkpoints" / "last.ckpt")
+    module.load_state_dict(content["state_dict"])
+    alone = trainer(place / "alone", [])
+    alone.validate(module, datamodule=data(), verbose=False)
+    for rank in ranks:
+        assert rank[case]["scores"].keys() == {"val/loss", "val/psnr"}
+        for key, value in rank[case]["scores"].items():
+            assert value == pytest.approx(float(alone.callback_metrics[key]), rel=1e-5), key
