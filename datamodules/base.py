@@ -16,6 +16,7 @@ from datamodules.loaders import BatchSampler, ImageLoader, TensorLoader, WorkerL
 from datamodules.order import (
     EvaluationBatchSampler,
     GlobalBatchSampler,
+    Plan,
     batch_size_per_process,
 )
 from datamodules.progress import Position, done, upcoming
@@ -143,6 +144,10 @@ class ImageDataModule(LightningDataModule, ABC):
     def train_on(self, positions: Tensor) -> None:
         """Leaves of the training split the images at `positions` alone; call it before training."""
         self._splits = self.splits._replace(train=self.splits.train.subset(positions))
+
+    def training_batch(self, positions: Tensor) -> Batch:
+        """The training images at `positions` (int64), where batches are made, not augmented."""
+        return self._resident("train").batch(Plan(positions, None))
 
     def fingerprint(self, split: str) -> str:
         """SHA-256 (hex) over the content of a split and the settings that change its pixels."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from functional.seeding import derive_seed
+
 
 def balanced_subset(labels: Tensor, n: int, num_classes: int, seed: int) -> Tensor:
     """Give int64 positions ``(n,)``, rising, of images with equally many of each class.
@@ -37,3 +39,16 @@ def balanced_subset(labels: Tensor, n: int, num_classes: int, seed: int) -> Tens
             )
         chosen.append(found[torch.randperm(len(found), generator=generator)[:wanted]])
     return torch.cat(chosen).sort().values
+
+
+def shuffled_positions(n: int, start: int, count: int, seed: int) -> Tensor:
+    """Give int64 ``(count,)``, from ``start`` on, of an endless sequence of shuffled 0 ... n - 1.
+
+    Each n of it hold every position once, in an order of their own that follows from ``seed``.
+    """
+    first, last = start // n, (start + count - 1) // n
+    epochs = [
+        torch.randperm(n, generator=torch.Generator().manual_seed(derive_seed(seed, epoch)))
+        for epoch in range(first, last + 1)
+    ]
+    return torch.cat(epochs)[start - first * n :][:count]

@@ -26,7 +26,7 @@ BATCH = 8
 SMALL = {
     "width": 8, "channels": 32, "z_dim": 8, "class_dim": 4, "dim": 16, "steps": 4, "blocks": 1,
     "embed_dim": 48, "depth": 2, "decoder_dim": 48, "decoder_depth": 1, "labels": 10,
-    "components": 2, "axes": 4,
+    "components": 2, "axes": 4, "pretrain_images": BATCH,
 }  # fmt: skip
 
 
@@ -83,6 +83,8 @@ def shrunk(folder: Path, *overrides: str) -> dict[str, Any]:
 def made_small(config: dict[str, Any]) -> dict[str, Any]:
     """Two steps of G, or two steps, of small networks on few images, and a small validation."""
     steps = 2 * config["method"].get("n_critic", 1)
+    if "pretrain_images" in config["method"]:
+        steps += len(config["method"]["network"]["widths"])
     config["method"], config["data"] = small(config["method"]), fake_data(config["data"])
     config["callbacks"]["budget"].update(images=None, steps=steps, minutes=None)
     config["validate_every_images"] = BATCH * steps

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from functional.label_subset import balanced_subset
+from functional.label_subset import balanced_subset, shuffled_positions
 
 LABELS = torch.randint(0, 10, (2000,), generator=torch.Generator().manual_seed(0))
 
@@ -32,3 +32,13 @@ def test_more_labels_than_a_class_has_are_refused() -> None:
     for n in (9, 2001):
         with pytest.raises(ValueError, match=f"labels={n} of 2000 images in 10 classes"):
             balanced_subset(LABELS, n, 10, seed=0)
+
+
+def test_shuffled_positions_go_on_where_they_ended_and_visit_each_image_once_an_epoch() -> None:
+    whole = shuffled_positions(7, 0, 21, seed=3)
+    for epoch in whole.view(3, 7):
+        assert sorted(epoch.tolist()) == list(range(7))
+    pieces = [shuffled_positions(7, start, 5, seed=3) for start in (0, 5, 10, 15)]
+    assert torch.equal(torch.cat(pieces), whole[:20])
+    assert not torch.equal(whole[:7], whole[7:14])
+    assert not torch.equal(whole, shuffled_positions(7, 0, 21, seed=4))

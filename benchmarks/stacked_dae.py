@@ -1,0 +1,227 @@
+"""Does pre-training help? Error with and without it, with many labels and few, then and now.
+
+``python benchmarks/stacked_dae.py [--labels N ...] [--seeds N] [--share S] [--results FILE.json]``
+
+On the whole of Fashion-MNIST, three layers of 300 units. Two styles: sigmoid units, cross-entropy
+and plain gradient descent as Vincent et al. (2010), or rectified units, squared error and Adam.
+Three beginnings: none, a stack of plain autoencoders, a stack of denoising ones; these see all
+training images, without labels. Each beginning has the same number of images with labels and the
+same three learning rates to choose from, by the error on validation images with the first seed; the
+rate of pre-training is chosen by the validation loss of the first layer. ``--share`` trains all of
+them on a share of the images; a file of results holds runs of one share, and runs that it has are
+not repeated. Writes ``stacked_dae_table.md`` and ``stacked_dae.png`` to ``--docs``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import experiment  # noqa: E402
+from callbacks.line_plot import line_plot  # noqa: E402
+from config import register  # noqa: E402
+
+State = dict[str, Any]
+UNITS, LAYERS, BATCH = 300, 3, 100
+PRETRAIN_IMAGES = 165_000
+"""For each layer: three times the training images."""
+FINETUNE_IMAGES = {1_000: 60_000, 10_000: 150_000, 55_000: 330_000}
+"""By the number of labels."""
+COMMON = [
+    "method=sdae", "data=fashion_mnist", f"data.batch_size={BATCH}", "callbacks=none",
+    "logger=none", "trainer.precision=32-true", f"method.network.widths={[UNITS] * LAYERS}",
+]  # fmt: skip
+STYLES: dict[str, tuple[list[str], list[float], list[float]]] = {
+    "sigmoid, 2010": (
+        [
+            "method.network.activation=sigmoid", "method.loss=bce",
+            "optimizer@method.optimizer=sgd", "method.decay=constant",
+        ],
+        [0.01, 0.03, 0.1],
+        [0.1, 0.3, 1.0],
+    ),
+    "ReLU, Adam": (
+        ["method.network.activation=relu", "method.loss=mse", "method.decay=cosine"],
+        [0.001, 0.003, 0.01],
+        [0.0003, 0.001, 0.003],
+    ),
+}  # fmt: skip
+"""By name: settings, learning rates of pre-training, learning rates with labels."""
+BEGINNINGS: dict[str, float | None] = {"none": None, "plain": 0.0, "denoising": 0.25}
+"""The share of each layer's input that is masked."""
+
+
+class Results:
+    """Scores by name, kept in a file as they come."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.scores: dict[str, dict[str, float]] = {}
+        if path.is_file():
+            self.scores = json.loads(path.read_text())
+
+    def get(self, name: str, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
+        """Give the scores of ``name``, measured where they are not known."""
+        if name not in self.scores:
+            self.scores[name] = measure()
+            self.path.write_text(json.dumps(self.scores, indent=1))
+            print(name, self.scores[name], flush=True)
+        return self.scores[name]
+
+
+def train(images: int, seed: int, overrides: list[str], state: State | None = None) -> Any:
+    """Give the experiment after training from ``state`` on ``images`` images."""
+    register()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = compose("train", [*COMMON, *overrides, f"seed={seed}", f"budget.images={images}"])
+    cfg.validate_every_images = images
+    with tempfile.TemporaryDirectory() as folder:
+        built = experiment.build(experiment.check(cfg), Path(folder), "benchmark")
+        if state is not None:
+            built.module.network.load_state_dict(state)  # type: ignore[operator, union-attr]
+        built.trainer.fit(built.module, datamodule=built.data)
+    return built
+
+
+def whole_batches(images: float) -> int:
+    """Give ``images`` rounded to whole batches, one at least."""
+    return BATCH * max(1, round(images / BATCH))
+
+
+class Style:
+    """One style's runs."""
+
+    def __init__(self, name: str, results: Results, seeds: Sequence[int], share: float) -> None:
+        self.name, self.results, self.seeds = name, results, seeds
+        self.pretrain_images = whole_batches(share * PRETRAIN_IMAGES)
+        self.finetune_images = {n: whole_batches(share * m) for n, m in FINETUNE_IMAGES.items()}
+        self.settings, self.pretrain_rates, self.rates = STYLES[name]
+        self.states: dict[tuple[str, int], State | None] = {}
+
+    def pretraining(self, beginning: str, images: int, rate: float) -> list[str]:
+        """Give the settings of pre-training each layer on ``images`` images."""
+        return [
+            *self.settings, f"method.corruption.ratio={BEGINNINGS[beginning]}",
+            f"method.pretrain_images={images}", f"method.pretrain_lr={rate}",
+        ]  # fmt: skip
+
+    def pretrain_rate(self, beginning: str) -> float:
+        """Give the rate whose first layer has the lowest loss on validation images."""
+
+        def loss(rate: float) -> dict[str, float]:
+            images = whole_batches(self.pretrain_images / LAYERS)
+            built = train(images, self.seeds[0], self.pretraining(beginning, images, rate))
+            return {"loss": float(built.trainer.callback_metrics["val/reconstruction_1"])}
+
+        name = f"{self.name} | {beginning} | layer 1"
+        losses = {
+            rate: self.results.get(f"{name} | {rate}", partial(loss, rate))
+            for rate in self.pretrain_rates
+        }
+        return min(losses, key=lambda rate: losses[rate]["loss"])
+
+    def state(self, beginning: str, seed: int) -> State | None:
+        """Give the weights that the labels begin from; None for random ones."""
+        if BEGINNINGS[beginning] is None:
+            return None
+        if (beginning, seed) not in self.states:
+            rate = self.pretrain_rate(beginning)
+            settings = self.pretraining(beginning, self.pretrain_images, rate)
+            built = train(LAYERS * self.pretrain_images, seed, settings)
+            self.states[beginning, seed] = built.module.network.state_dict()
+        return self.states[beginning, seed]
+
+    def error(self, beginning: str, labels: int, rate: float, seed: int) -> dict[str, float]:
+        """Give the errors in per cent on validation and test images."""
+
+        def measure() -> dict[str, float]:
+            few = "null" if labels == max(FINETUNE_IMAGES) else labels
+            settings = [
+                *self.settings, "method.pretrain_images=0", f"method.optimizer.lr={rate}",
+                f"method.labels={few}", f"method.labels_seed={seed}",
+            ]  # fmt: skip
+            built = train(self.finetune_images[labels], seed, settings, self.state(beginning, seed))
+            scores = {"val": float(built.trainer.callback_metrics["val/error"])}
+            built.trainer.test(built.module, datamodule=built.data, verbose=False)
+            return scores | {"test": float(built.trainer.callback_metrics["test/error"])}
+
+        return self.results.get(f"{self.name} | {beginning} | {labels} | {rate} | {seed}", measure)
+
+    def cell(self, beginning: str, labels: int) -> tuple[float, float, float]:
+        """Give mean and deviation of the test error over seeds, and the rate that was chosen."""
+        first = {r: self.error(beginning, labels, r, self.seeds[0])["val"] for r in self.rates}
+        rate = min(first, key=lambda r: first[r])
+        errors = [self.error(beginning, labels, rate, seed)["test"] for seed in self.seeds]
+        spread = statistics.stdev(errors) if len(errors) > 1 else float("nan")
+        return statistics.mean(errors), spread, rate
+
+
+def report(
+    cells: dict[tuple[str, str, int], tuple[float, float, float]],
+    counts: Sequence[int],
+    folder: Path,
+) -> str:
+    """Write the chart of all ``counts`` of labels; give the table as Markdown."""
+    rows = ["| units | pre-training | " + " | ".join(f"{n:,} labels" for n in counts) + " |"]
+    rows.append("|---|---|" + "---|" * len(counts))
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for style in STYLES:
+        for beginning in BEGINNINGS:
+            found = {labels: cells[style, beginning, labels] for labels in counts}
+            rows.append(
+                f"| {style} | {beginning} | " + " | ".join(map(text, found.values())) + " |"
+            )
+            lines[f"{style.split()[0].strip(',')}, {beginning}"] = [
+                (labels, mean) for labels, (mean, _, _) in found.items()
+            ]
+    chart = line_plot(lines, "Fashion-MNIST, test error", "labels", "per cent", log_x=True)
+    chart.save(folder / "stacked_dae.png")
+    return "\n".join(rows)
+
+
+def text(found: tuple[float, float, float]) -> str:
+    """Give the mean, the deviation where there is one, and the learning rate."""
+    mean, spread, rate = found
+    return f"{mean:.2f}" + (f" ± {spread:.2f}" if spread == spread else "") + f" ({rate:g})"
+
+
+def main() -> None:
+    """Measure, print the table, write it and the chart."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--labels", type=int, nargs="+", default=list(FINETUNE_IMAGES), choices=FINETUNE_IMAGES
+    )
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--share", type=float, default=1.0)
+    parser.add_argument("--results", type=Path, default=Path("stacked_dae.json"))
+    parser.add_argument("--docs", type=Path, default=Path("."))
+    arguments = parser.parse_args()
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    results, cells = Results(arguments.results), {}
+    for name in STYLES:
+        style = Style(name, results, range(arguments.seeds), arguments.share)
+        for beginning in BEGINNINGS:
+            for labels in arguments.labels:
+                cells[name, beginning, labels] = style.cell(beginning, labels)
+    table = report(cells, arguments.labels, arguments.docs)
+    (arguments.docs / "stacked_dae_table.md").write_text(table + "\n")
+    print(table)
+
+
+if __name__ == "__main__":
+    torch.set_float32_matmul_precision("highest")
+    main()
