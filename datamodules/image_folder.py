@@ -78,8 +78,9 @@ class ImageFolder(ImageDataModule):
         self.folder, self.on_broken, self.in_memory = folder, on_broken, in_memory
         self.validation_fraction, self.test_fraction = validation_fraction, test_fraction
         self.split_seed, self.num_workers = split_seed, num_workers
-        self.crop = make_crop(crop, crop_scale)
-        self.random_crops = self.crop.is_random
+        self.crop, self.crop_scale = crop, crop_scale
+        self.cut = make_crop(crop, crop_scale)
+        self.random_crops = self.cut.is_random
         if self.random_crops and in_memory is True:
             raise ValueError(
                 f"crop={crop!r} cuts whole images, and in_memory=True holds them cut already; set "
@@ -137,7 +138,7 @@ class ImageFolder(ImageDataModule):
         if images:
             return good, TensorStore(torch.stack(images), labels)
         skip = self.on_broken == "skip"
-        return good, FileStore(root, good, labels, shape, skip, self.crop)
+        return good, FileStore(root, good, labels, shape, skip, self.cut)
 
     def _drop_broken(self, root: Path, checked: Sequence[object]) -> list[int]:
         """Positions of the files that are whole."""

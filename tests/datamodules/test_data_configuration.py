@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import typing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,5 +64,6 @@ def test_parameters_are_plain_types_and_readable_as_attributes(path: Path) -> No
     for key, value in values.items():
         allowed = typing.get_args(hints[key]) or (hints[key],)
         assert set(allowed) <= {int, float, bool, str, type(None)}
-        assert type(value) in allowed
+        elements = value if typing.get_origin(hints[key]) is Sequence else [value]
+        assert {type(element) for element in elements} <= set(allowed)
         assert getattr(data, key) == value
