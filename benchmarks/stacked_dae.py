@@ -23,7 +23,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from hydra import compose, initialize_config_dir
@@ -83,8 +83,17 @@ class Results:
         return self.scores[name]
 
 
-def train(images: int, seed: int, overrides: list[str], state: State | None = None) -> Any:
-    """Give the experiment after training from ``state`` on ``images`` images."""
+class Trained(NamedTuple):
+    """A trained method and what was logged last, by key."""
+
+    module: Any
+    scores: dict[str, float]
+
+
+def train(
+    images: int, seed: int, overrides: list[str], state: State | None = None, test: bool = False
+) -> Trained:
+    """Give what is there after training from ``state`` on ``images`` images, tested if asked."""
     register()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = compose("train", [*COMMON, *overrides, f"seed={seed}", f"budget.images={images}"])
@@ -94,7 +103,11 @@ def train(images: int, seed: int, overrides: list[str], state: State | None = No
         if state is not None:
             built.module.network.load_state_dict(state)  # type: ignore[operator, union-attr]
         built.trainer.fit(built.module, datamodule=built.data)
-    return built
+        scores = dict(built.trainer.callback_metrics)
+        if test:
+            built.trainer.test(built.module, datamodule=built.data, verbose=False)
+            scores |= built.trainer.callback_metrics
+    return Trained(built.module, {key: float(value) for key, value in scores.items()})
 
 
 def whole_batches(images: float) -> int:
@@ -124,8 +137,8 @@ class Style:
 
         def loss(rate: float) -> dict[str, float]:
             images = whole_batches(self.pretrain_images / LAYERS)
-            built = train(images, self.seeds[0], self.pretraining(beginning, images, rate))
-            return {"loss": float(built.trainer.callback_metrics["val/reconstruction_1"])}
+            trained = train(images, self.seeds[0], self.pretraining(beginning, images, rate))
+            return {"loss": trained.scores["val/reconstruction_1"]}
 
         name = f"{self.name} | {beginning} | layer 1"
         losses = {
@@ -141,8 +154,8 @@ class Style:
         if (beginning, seed) not in self.states:
             rate = self.pretrain_rate(beginning)
             settings = self.pretraining(beginning, self.pretrain_images, rate)
-            built = train(LAYERS * self.pretrain_images, seed, settings)
-            self.states[beginning, seed] = built.module.network.state_dict()
+            trained = train(LAYERS * self.pretrain_images, seed, settings)
+            self.states[beginning, seed] = trained.module.network.state_dict()
         return self.states[beginning, seed]
 
     def error(self, beginning: str, labels: int, rate: float, seed: int) -> dict[str, float]:
@@ -154,10 +167,9 @@ class Style:
                 *self.settings, "method.pretrain_images=0", f"method.optimizer.lr={rate}",
                 f"method.labels={few}", f"method.labels_seed={seed}",
             ]  # fmt: skip
-            built = train(self.finetune_images[labels], seed, settings, self.state(beginning, seed))
-            scores = {"val": float(built.trainer.callback_metrics["val/error"])}
-            built.trainer.test(built.module, datamodule=built.data, verbose=False)
-            return scores | {"test": float(built.trainer.callback_metrics["test/error"])}
+            begun = self.state(beginning, seed)
+            scores = train(self.finetune_images[labels], seed, settings, begun, test=True).scores
+            return {split: scores[f"{split}/error"] for split in ("val", "test")}
 
         return self.results.get(f"{self.name} | {beginning} | {labels} | {rate} | {seed}", measure)
 
