@@ -27,6 +27,8 @@ class BareLoop:
 
     def __init__(self, module: Any, data: Any, clip: float | None, decay: float) -> None:
         self.module = copy.deepcopy(module)
+        # A copy is left without; learning rates ask it for the batch.
+        self.module._trainer = module._trainer
         self.module.log = self.module.log_dict = lambda *_, **__: None
         self.pixels = torch.cat(list(data.uint8_batches("train", 4096))).to(module.device)
         self.batch_type, self.size = type(next(iter(data.train_dataloader()))), data.batch_size
@@ -52,7 +54,8 @@ class BareLoop:
             chosen = torch.randint(len(self.pixels), (self.size,))
             images = to_float(self.pixels[chosen])
             self.step(self.batch_type(images, chosen % self.classes, chosen))
-            torch._foreach_lerp_(self.average, self.averaged, self.decay)
+            if self.average:  # a method may keep none
+                torch._foreach_lerp_(self.average, self.averaged, self.decay)
         synchronize()
         return time.perf_counter() - start
 

@@ -160,6 +160,9 @@ class ImageModule(LightningModule):
             every = trainer.log_every_n_steps  # type: ignore[attr-defined]
             if not every or self.steps % every:
                 return
+        if trainer is not None and settings.get("sync_dist") and settings.get("batch_size"):
+            # Over processes Lightning averages the counts of images as integers, rounded down.
+            settings["batch_size"] *= trainer.world_size
         super().log(name, value, *arguments, **settings)
 
     def report(self, name: str, value: float) -> None:

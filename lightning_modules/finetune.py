@@ -109,9 +109,8 @@ class Finetune(ImageModule):
 
     def setup(self, stage: str) -> None:
         """Keep the labels that are to be learnt from; refuse data without labels."""
-        if stage == "fit":
-            data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-            keep_labelled(data, self.labels, self.num_classes, self.labels_seed)
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        keep_labelled(data, self.labels, self.num_classes, self.labels_seed)
 
     def begin(self) -> None:
         """Load a file of weights that the model itself begins with; a run's are there."""

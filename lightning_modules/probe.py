@@ -118,13 +118,12 @@ class Probe(ImageModule):
     def setup(self, stage: str) -> None:
         """Keep the labels that are to be learnt from; refuse data that cannot be probed."""
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        if stage == "fit":
-            keep_labelled(data, self.labels, self.num_classes, self.labels_seed)
-            if len(self.learning_rates) > 1 and not data.split_size("validation"):
-                raise ValueError(
-                    f"{len(self.learning_rates)} learning rates and no validation images to choose "
-                    "by; set data.validation_size, or method.learning_rates to one"
-                )
+        keep_labelled(data, self.labels, self.num_classes, self.labels_seed)
+        if len(self.learning_rates) > 1 and not data.split_size("validation"):
+            raise ValueError(
+                f"{len(self.learning_rates)} learning rates and no validation images to choose by; "
+                "set data.validation_size, or method.learning_rates to one"
+            )
 
     def begin(self) -> None:
         """Load a file of weights that the model itself begins with; a run's are there."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save_file
 from timm.models import load_state_dict
 from torch import Tensor
@@ -30,7 +32,8 @@ def save_encoder(network: MaskedViT, path: Path, global_pool: str = "token") -> 
 def load_weights(network: MaskedViT, path: Path) -> str:
     """Load a file in the layout of :func:`load_official`, ``.safetensors`` or PyTorch's.
 
-    Nothing in it is run.
+    Nothing in it is run; of what is no tensor, only the settings of a training script
+    (``argparse.Namespace``) may lie beside the weights.
 
     Raises:
         FileNotFoundError: where there is none.
@@ -39,9 +42,12 @@ def load_weights(network: MaskedViT, path: Path) -> str:
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}")
     try:
-        state = load_state_dict(str(path), weights_only=True)
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            state = load_state_dict(str(path), weights_only=True)
     except Exception as error:  # safetensors, pickle and zip files share no base class
         raise ValueError(f"{path} cannot be read as weights: {error}") from error
+    if not isinstance(state, Mapping) or not all(isinstance(t, Tensor) for t in state.values()):
+        raise ValueError(f"{path} does not hold tensors by name; give a checkpoint of a model")
     return load_official(network, state)
 
 

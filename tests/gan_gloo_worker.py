@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import sys
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -15,7 +12,7 @@ import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import DDPStrategy
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from callbacks.checkpoints import Checkpoints
 from callbacks.ema import EMA
@@ -27,10 +24,11 @@ from functional.gan_regularizers import PENALTIES, Penalty
 from lightning_modules.gan import GAN
 from lightning_modules.generation import generate
 from networks.dcgan import Generator
+from tests.gloo import WORLD_SIZE, work
 from tests.lightning_modules.test_gan import gan
 from tests.lightning_modules.tiny import SIZE, data, trainer
 
-WORLD_SIZE, N = 2, 22
+N = 22
 CASES: dict[str, dict[str, Any]] = {
     **{loss: {"loss": loss} for loss in LOSSES},
     **{name: {"penalties": [(name, 2.0, 1)]} for name in PENALTIES},
@@ -137,16 +135,11 @@ def evaluate(folder: Path) -> dict[str, Any]:
     return {**watch.seen, "scores": module.scores}
 
 
-def main(rank: int, folder: Path) -> None:
-    """Join the job and write what this rank saw of every case."""
-    os.environ.update(LOCAL_RANK=str(rank), NODE_RANK="0", WORLD_SIZE=str(WORLD_SIZE))
-    store = f"file://{folder}/store"
-    distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=WORLD_SIZE)
+def see(folder: Path) -> dict[str, Any]:
+    """Give what this rank saw of every case."""
     outcome: dict[str, Any] = {name: train(build(**c), folder / name) for name, c in CASES.items()}
-    outcome["evaluation"] = evaluate(folder / "evaluation")
-    (folder / f"{rank}.json").write_text(json.dumps(outcome))
-    distributed.destroy_process_group()
+    return {**outcome, "evaluation": evaluate(folder / "evaluation")}
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]))
+    work(see)

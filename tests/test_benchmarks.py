@@ -24,12 +24,21 @@ TINY_GAN = [
     "trainer.precision=32-true",
     "trainer.accelerator=cpu",
 ]
+TINY_MAE = [
+    "method=mae",
+    *TINY_DATA,
+    "method.network.patch_size=2",
+    "method.network.embed_dim=16",
+    "method.network.depth=1",
+    "trainer.precision=32-true",
+    "trainer.accelerator=cpu",
+]
 
 
 @pytest.mark.parametrize(
     "settings",
-    [TINY, [*TINY_GAN, "method.n_critic=2"], ["method=dae", *TINY]],
-    ids=["ddpm", "gan", "dae"],
+    [TINY, [*TINY_GAN, "method.n_critic=2"], ["method=dae", *TINY], TINY_MAE],
+    ids=["ddpm", "gan", "dae", "mae"],
 )
 def test_the_benchmark_compares_block_with_block(settings: list[str]) -> None:
     GlobalHydra.instance().clear()

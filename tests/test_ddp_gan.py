@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +9,7 @@ import pytest
 
 import tests.gan_gloo_worker as worker
 from callbacks.checkpoints import read_checkpoint
-from tests.command import ROOT, environment
+from tests.gloo import outcomes
 
 
 @pytest.fixture(scope="module")
@@ -23,21 +20,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def ranks(place: Path) -> list[dict[str, Any]]:
     """What each of two processes saw, by case."""
-    # As a module: a script would find tests/callbacks before callbacks.
-    command = [sys.executable, "-m", worker.__name__]
-    jobs = [
-        subprocess.Popen(
-            [*command, str(rank), str(place)],
-            cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL,
-        )
-        for rank in range(worker.WORLD_SIZE)
-    ]  # fmt: skip
-    try:
-        assert [job.wait(timeout=200) for job in jobs] == [0, 0]
-    finally:
-        for job in jobs:
-            job.kill()
-    return [json.loads((place / f"{rank}.json").read_text()) for rank in range(worker.WORLD_SIZE)]
+    return outcomes(worker.__name__, place)
 
 
 @pytest.mark.parametrize("case", worker.CASES)

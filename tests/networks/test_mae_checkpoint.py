@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from networks.mae_checkpoint import load_official
+from networks.mae_checkpoint import load_official, load_weights
 from networks.masked_vit import MaskedViT
 
 WIDTH, HEADS, DEPTH = 16, 2, 2
@@ -184,3 +186,12 @@ def test_a_network_is_left_alone_by_weights_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match="left over"):
         load_official(made, {**released(True), "extra": torch.zeros(1)})
     assert torch.equal(made.encoder.norm.weight, before)
+
+
+def test_a_checkpoint_of_a_training_script_loads_with_its_settings_beside(tmp_path: Path) -> None:
+    content = {"model": released(True), "args": argparse.Namespace(lr=1e-4), "epoch": 799}
+    torch.save(content, tmp_path / "checkpoint-799.pth")
+    assert load_weights(network(), tmp_path / "checkpoint-799.pth") == "encoder and decoder"
+    torch.save({"epoch": 799}, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=r"other.pth does not hold tensors by name"):
+        load_weights(network(), tmp_path / "other.pth")

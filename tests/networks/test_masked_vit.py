@@ -111,8 +111,8 @@ def test_mask_tokens_in_the_encoder_cost_the_whole_image() -> None:
     assert operations(made, 6) == operations(network(), 24) - embedding
 
 
-@pytest.mark.slow
 def test_encoding_a_quarter_takes_less_than_half_the_time() -> None:
+    """In turns, by the clock of the process; a quarter of the tokens cost a quarter and more."""
     made = network(image_size=[32, 32], embed_dim=96, depth=4, decoder_depth=1)
     x = torch.randn(16, CHANNELS, 32, 32)
     places = torch.rand(16, 128).argsort(dim=1)
@@ -122,8 +122,8 @@ def test_encoding_a_quarter_takes_less_than_half_the_time() -> None:
         made.encode(x, places[:, :keep]).sum().backward()
         return time.process_time() - start
 
-    pairs = [(seconds(32), seconds(128)) for _ in range(12)]
-    quarter, whole = (median(times) for times in zip(*pairs[2:], strict=True))
+    pairs = [(seconds(32), seconds(128)) for _ in range(6)]
+    quarter, whole = (median(times) for times in zip(*pairs[1:], strict=True))
     assert quarter < 0.5 * whole
 
 
