@@ -20,6 +20,7 @@ import inherit
 import run_folder
 from callbacks.checkpoints import AtomicCheckpointIO, read_checkpoint
 from callbacks.run_record import MetricsFile
+from callbacks.weights import named_weights
 from config import ConfigError, nearest
 from datamodules.base import ImageDataModule
 from datamodules.order import batch_size_per_process
@@ -263,10 +264,8 @@ def load(
         folder: the run folder.
         cfg: its checked configuration.
         checkpoint: "best" (by FID), "last", or a file's path. Where there is no best, last counts.
-        weights: "ema" or "raw".
+        weights: "raw", "ema", or another average that the run kept (``callbacks.weights``).
     """
-    if weights not in ("ema", "raw"):
-        raise ConfigError(f"weights={weights!r}; expected ema or raw")
     content = read_checkpoint(run_folder.checkpoint_path(folder, checkpoint))
     module = build_module(cfg)
     try:
@@ -276,10 +275,8 @@ def load(
             f"the checkpoint of {folder} does not fit its config.yaml: "
             f"{str(error).splitlines()[1].strip()}"
         ) from error
-    if weights == "ema" and module.ema_modules:
-        if "ema" not in content:
-            raise ConfigError(f"{folder} was trained without an average; use weights=raw")
-        module.load_state_dict(content["ema"]["weights"], strict=False)
+    if module.ema_modules:
+        module.load_state_dict(named_weights(content, folder, weights), strict=False)
     module.images_seen = content["counters"]["images_seen"]
     return module.eval()
 

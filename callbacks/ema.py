@@ -79,17 +79,7 @@ class EMA(Callback):
         self._optimizer_steps = pl_module.averaged_steps
         self.updates += 1
         decay = self._decay_of_update(pl_module.images_seen)
-        current = tracked_tensors(pl_module)
-        # A weight that two layers share has two names: both are averaged.
-        averaged = [name for name, t in current.items() if isinstance(t, nn.Parameter)]
-        if averaged:
-            torch._foreach_lerp_(
-                [self.average[name] for name in averaged],
-                [current[name].detach() for name in averaged],
-                1 - decay,
-            )
-        for name in current.keys() - set(averaged):
-            self.average[name].copy_(current[name])
+        lerp_towards(self.average, tracked_tensors(pl_module), 1 - decay)
 
     def _decay_of_update(self, images: int) -> float:
         """Give what an update keeps of the average, when ``images`` have been seen."""
@@ -155,6 +145,20 @@ class EMA(Callback):
             raise ValueError("the checkpoint holds no average; set callbacks.ema=null to resume")
         self.updates, self.average = saved["updates"], dict(saved["weights"])
         self._images = saved.get("images")
+
+
+def lerp_towards(average: dict[str, Tensor], current: dict[str, Tensor], weight: float) -> None:
+    """Move parameters of ``average`` by ``weight`` towards ``current``, in place; copy buffers."""
+    # A weight that two layers share has two names: both are averaged.
+    averaged = [name for name, t in current.items() if isinstance(t, nn.Parameter)]
+    if averaged:
+        torch._foreach_lerp_(
+            [average[name] for name in averaged],
+            [current[name].detach() for name in averaged],
+            weight,
+        )
+    for name in current.keys() - set(averaged):
+        average[name].copy_(current[name])
 
 
 def tracked_tensors(module: LightningModule) -> dict[str, Tensor]:

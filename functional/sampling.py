@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 from typing import Any
 
 from functional.reverse_variance import check_variance
@@ -18,6 +20,8 @@ class Sampling:
         clip: hold the estimate of x_0 in [-1, 1].
         eta: noise of DDIM; 0 for the others.
         variance: of ancestral sampling, "fixed_small", "fixed_large" or "learnt".
+        churn, churn_min, churn_max, churn_noise: noise that Heun puts back (see
+            ``functional.ode_solvers.heun``); churn is 0 for the others, churn_max None for no end.
     """
 
     def __init__(
@@ -28,11 +32,15 @@ class Sampling:
         clip: bool,
         eta: float = 0.0,
         variance: str = "fixed_large",
+        churn: float = 0.0,
+        churn_min: float = 0.0,
+        churn_max: float | None = None,
+        churn_noise: float = 1.0,
     ) -> None:
         if sampler not in SAMPLERS:
             raise ValueError(f"unknown sampler {sampler!r}; known: {', '.join(SAMPLERS)}")
-        if eta < 0 or (eta and sampler != "ddim"):
-            raise ValueError(f"eta={eta} with sampler {sampler}; expected 0, or more with ddim")
+        _check_amount("eta", eta, sampler)
+        _check_amount("churn", churn, sampler)
         check_variance(variance)
         if variance == "learnt" and sampler != "ancestral":
             raise ValueError(
@@ -41,6 +49,8 @@ class Sampling:
             )
         self.sampler, self.steps, self.spacing, self.clip = sampler, steps, spacing, clip
         self.eta, self.variance = eta, variance
+        self.churn, self.churn_min, self.churn_noise = churn, churn_min, churn_noise
+        self.churn_max = math.inf if churn_max is None else churn_max
 
     def check(self, learns_variance: bool) -> None:
         """Refuse a learnt variance of a network that learns none (ValueError)."""
@@ -53,18 +63,38 @@ class Sampling:
     @property
     def options(self) -> dict[str, Any]:
         """What the sampler takes beyond the common arguments."""
-        own: dict[str, dict[str, Any]] = {
-            "ddim": {"eta": self.eta},
-            "ancestral": {"variance": self.variance},
-        }
-        return own.get(self.sampler, {})
+        return {name: getattr(self, name) for name in _options(self.sampler)}
+
+    @property
+    def name(self) -> str:
+        """The sampler with all that sets it apart from another of its kind, for a protocol."""
+        words = [self.sampler]
+        if self.sampler == "ancestral":
+            words.append(self.variance)
+        if self.churn:
+            within = f"in {self.churn_min:g} to {self.churn_max:g}"
+            words.append(f"churn {self.churn:g} {within}, noise {self.churn_noise:g}")
+        return ", ".join(words if self.clip else [*words, "unclipped"])
 
     def record(self) -> dict[str, Any]:
-        """Give the fields of the protocol record."""
+        """Give the fields of the protocol record, and what they stand for."""
         return {
-            "sampler": self.sampler,
+            "sampler": self.name,
             "spacing": self.spacing,
             "nfe": evaluations(self.sampler, self.steps),
-            "clip": self.clip,
-            **self.options,
+            "eta": self.eta if "eta" in self.options else None,
         }
+
+
+def _options(sampler: str) -> list[str]:
+    """Give the names of what a sampler takes after the arguments that all share."""
+    names = list(inspect.signature(SAMPLERS[sampler]).parameters)
+    return names[names.index("trace") + 1 :]
+
+
+def _check_amount(name: str, amount: float, sampler: str) -> None:
+    able = [known for known in SAMPLERS if name in _options(known)]
+    if amount < 0 or (amount and sampler not in able):
+        raise ValueError(
+            f"{name}={amount} with sampler {sampler}; expected 0, or more with {', '.join(able)}"
+        )

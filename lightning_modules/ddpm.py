@@ -19,11 +19,12 @@ from functional.denoising_model import (
     check_network,
     check_shares,
 )
+from functional.inversion import ddim_inversion
 from functional.noise_schedule import NoiseSchedule
 from functional.objective import Objective
 from functional.offset_noise import OffsetNoise, with_offset
 from functional.process import Process, process
-from functional.samplers import SAMPLERS
+from functional.samplers import SAMPLERS, ddim
 from functional.sampling import Sampling
 from functional.seeding import ImageNoise, image_seeds
 from functional.time_grid import time_grid
@@ -98,9 +99,9 @@ class DDPM(ImageModule):
         check_shares(label_dropout, self_conditioning, self.num_classes)
         times.check(schedule)
         sampling.check(objective.learns_variance)
-        time_grid(schedule, sampling.steps, sampling.spacing)
         self.network, self.schedule, self.times = network, schedule, times
         self.sampling, self.pairing = sampling, pairing
+        self.sampling_times()
         self.offset_noise, self.label_dropout = offset_noise, label_dropout
         self.optimizer_factory = optimizer
         self.learning_rate_factor = self.learning_rate_lambda(warmup_steps, decay)
@@ -157,6 +158,10 @@ class DDPM(ImageModule):
         optimizer = self.optimizer_factory(self.network.named_parameters())
         return scheduled(optimizer, self.learning_rate_factor)
 
+    def sampling_times(self) -> Tensor:
+        """Give the falling times ``(steps + 1,)`` at which :meth:`sample` stands."""
+        return time_grid(self.schedule, self.sampling.steps, self.sampling.spacing)
+
     def denoiser(self, labels: Tensor | None = None) -> ModelDenoiser:
         """Give the estimates of x_0 for one reverse process of images with these labels."""
         return ModelDenoiser(self.model, labels, self.autocast)
@@ -179,13 +184,11 @@ class DDPM(ImageModule):
         labels = labels_of(seeds, labels, self.num_classes)
         denoiser = self.denoiser(None if labels is None else labels.to(self.device))
         noise = OffsetNoise(ImageNoise(seeds, self.device), self.offset_noise)
-        settings = self.sampling
-        times = time_grid(self.schedule, settings.steps, settings.spacing)
-        start = self.schedule.prior_std * noise(*self.image_shape)
-        images = SAMPLERS[settings.sampler](
-            denoiser, start, times, self.schedule, noise, trace=trace, **settings.options
-        )
-        return images.clamp(-1, 1)
+        start, sampler = self.schedule.prior_std * noise(*self.image_shape), self.sampling.sampler
+        return SAMPLERS[sampler](
+            denoiser, start, self.sampling_times(), self.schedule, noise, trace=trace,
+            **self.sampling.options,
+        ).clamp(-1, 1)  # fmt: skip
 
     @torch.no_grad()
     def chain(self, seeds: Sequence[int], frames: int = 8) -> Tensor:
@@ -207,13 +210,25 @@ class DDPM(ImageModule):
             return self.model.features(images, self.feature_noise, self.feature_block)
 
     @torch.no_grad()
+    def encode(self, images: Tensor, labels: Tensor | None = None, iterations: int = 0) -> Tensor:
+        """Give the noise that DDIM of eta 0 turns into ``images``; see ``functional.inversion``."""
+        denoiser, times = self.denoiser(labels), self.sampling_times()
+        return ddim_inversion(denoiser, images, times, self.schedule, iterations=iterations)
+
+    @torch.no_grad()
+    def decode(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Give the images that DDIM of eta 0 makes of ``noise``, of the schedule's last time."""
+        denoiser, times = self.denoiser(labels), self.sampling_times()
+        return ddim(denoiser, noise, times, self.schedule, ImageNoise([])).clamp(-1, 1)
+
+    @torch.no_grad()
     def process(
         self, images: Tensor, field: Tensor, *, seeds: Sequence[int], frames: int
     ) -> Process:
         """Give both processes at ``frames`` of the sampler's times (capability "process")."""
         states: list[Tensor] = []
         last = self.sample(len(seeds), seeds=seeds, trace=lambda k, x_t, x0: states.append(x_t))
-        grid = time_grid(self.schedule, self.sampling.steps, self.sampling.spacing)
+        grid = self.sampling_times()
         noise = OffsetNoise(ImageNoise(seeds, self.device), self.offset_noise)(*self.image_shape)
         states.append(last)
         denoiser = self.denoiser()

@@ -30,8 +30,8 @@ def test_the_paper_baseline_is_the_network_of_the_paper() -> None:
     module: Any = experiment.build_module(checked("experiment=paper/ddpm_cifar10"))
     assert sum(p.numel() for p in module.network.parameters()) == 35_746_307
     assert module.sampling_record() == {
-        "sampler": "ancestral", "spacing": "trailing", "nfe": 1000, "clip": True,
-        "variance": "fixed_large", "prediction": "eps",
+        "sampler": "ancestral, fixed_large", "spacing": "trailing", "nfe": 1000, "eta": None,
+        "prediction": "eps",
     }  # fmt: skip
 
 

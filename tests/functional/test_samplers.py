@@ -31,6 +31,8 @@ METHODS: list[tuple[str, dict[str, Any], float]] = [
     ("heun", {}, 0.004),
     ("adams_bashforth", {}, 0.004),
     ("dpm_solver_pp", {}, 0.004),
+    ("dpm_solver_pp_sde", {}, 0.015),
+    ("heun", {"churn": 20.0, "churn_max": 2.0}, 0.02),
 ]
 # Equal steps of sigma from 80 to 0.002 hardly visit the levels at which an image is decided.
 PAIRS = [

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from functional.diffusion import to_x0
-from functional.dpm_solver import dpm_solver_pp
+from functional.dpm_solver import dpm_solver_pp, dpm_solver_pp_sde
+from functional.inversion import ddim_inversion
 from functional.noise_schedule import VarianceExploding, VariancePreserving
 from functional.ode_solvers import heun
 from functional.samplers import ancestral, ddim
@@ -126,3 +127,65 @@ def test_heun_is_algorithm_1_of_edm() -> None:
     schedule = VarianceExploding(low, high)
     got = heun(denoise, x, time_grid(schedule, steps, "karras"), schedule, no_noise)
     torch.testing.assert_close(got, wanted, rtol=1e-6, atol=1e-6)
+
+
+def test_sde_dpm_solver_walks_the_trajectory_of_diffusers() -> None:
+    module = pytest.importorskip("diffusers.schedulers.scheduling_dpmsolver_multistep")
+    other = module.DPMSolverMultistepScheduler(
+        1000, **BETAS, algorithm_type="sde-dpmsolver++", solver_order=2, solver_type="midpoint",
+        timestep_spacing="trailing", final_sigmas_type="zero",
+    )  # fmt: skip
+    wanted = theirs(other, 20, generator=torch.Generator().manual_seed(5))
+    generator = torch.Generator().manual_seed(5)
+    # Theirs draws in float32.
+    noise = lambda *shape: torch.randn(4, *shape, generator=generator).double()  # noqa: E731
+    got = dpm_solver_pp_sde(our_denoiser, start(), time_grid(CHAIN, 20), CHAIN, noise)
+    torch.testing.assert_close(got, wanted, **CLOSE)
+
+
+def edm_denoiser(x: Tensor, sigma: Tensor) -> Tensor:
+    return torch.tanh(x / (1 + sigma)) + 0.1 * torch.sin(x)
+
+
+def edm_sigmas(steps: int, low: float = 0.002, high: float = 80.0, rho: float = 7) -> list[float]:
+    ends = high ** (1 / rho), low ** (1 / rho)
+    inner = [(ends[0] + i / (steps - 1) * (ends[1] - ends[0])) ** rho for i in range(steps)]
+    return [*inner, 0.0]
+
+
+def test_heun_with_churn_is_algorithm_2_of_edm() -> None:
+    steps, churn, low, high, spread = 18, 30.0, 0.05, 50.0, 1.003
+    draw, x = stream(5), 80.0 * start()
+    for now, following in pairwise(edm_sigmas(steps)):
+        gamma = min(churn / steps, 2**0.5 - 1) if low <= now <= high else 0.0
+        raised = now * (1 + gamma)
+        if gamma > 0:
+            x = x + (raised**2 - now**2) ** 0.5 * spread * draw(1, 3, 3)
+        slope = (x - edm_denoiser(x, torch.tensor(raised))) / raised
+        ahead = x + (following - raised) * slope
+        if following != 0:
+            corrected = (ahead - edm_denoiser(ahead, torch.tensor(following))) / following
+            ahead = x + (following - raised) * (slope / 2 + corrected / 2)
+        x = ahead
+    schedule = VarianceExploding(0.002, 80.0)
+    got = heun(
+        edm_denoiser, 80.0 * start(), time_grid(schedule, steps, "karras"), schedule, stream(5),
+        churn=churn, churn_min=low, churn_max=high, churn_noise=spread,
+    )  # fmt: skip
+    torch.testing.assert_close(got, x, rtol=1e-6, atol=1e-6)
+
+
+def test_inversion_is_that_of_diffusers() -> None:
+    """Leading, so that both visit 1, 51, ..., 951 (0, 50, ..., 950 as they count)."""
+    module = pytest.importorskip("diffusers.schedulers.scheduling_ddim_inverse")
+    other = module.DDIMInverseScheduler(
+        1000, **BETAS, clip_sample=False, timestep_spacing="leading", set_alpha_to_one=True
+    )
+    other.set_timesteps(20)
+    image = start().clamp(-1, 1)
+    wanted = image
+    for t in other.timesteps:
+        wanted = other.step(eps_network(wanted, float(t)), t, wanted).prev_sample
+    assert wanted.shape == image.shape
+    got = ddim_inversion(our_denoiser, image, time_grid(CHAIN, 20, "leading"), CHAIN)
+    torch.testing.assert_close(got, wanted, **CLOSE)

@@ -162,6 +162,8 @@ def test_every_prediction_goes_with_the_markov_chain(prediction: str, schedule: 
     [
         ({"sampler": "heunn"}, "'heunn'; known: ancestral, ddim, euler, heun, "),
         ({"eta": 0.5}, "eta=0.5 with sampler heun"),
+        ({"sampler": "ddim", "churn": 40.0}, "churn=40.0 with sampler ddim; .* with heun"),
+        ({"churn": -1.0}, "churn=-1.0"),
         ({"sampler": "ddim", "eta": -1.0}, "eta=-1.0"),
         ({"sampler": "ancestral", "variance": "learned"}, "'learned'; known: fixed_small"),
     ],
@@ -176,12 +178,14 @@ def test_wrong_settings_of_sampling_are_refused_before_training(
 def test_the_record_of_sampling_says_what_decides_the_images() -> None:
     heun = ddpm(sampling=Sampling("heun", 13, "trailing", clip=False))
     assert heun.sampling_record() == {
-        "sampler": "heun",
+        "sampler": "heun, unclipped",
         "spacing": "trailing",
         "nfe": 25,
-        "clip": False,
+        "eta": None,
         "prediction": "velocity",
     }
+    churned = Sampling("heun", 18, "karras", True, churn=40, churn_min=0.05, churn_noise=1.003)
+    assert churned.record()["sampler"] == "heun, churn 40 in 0.05 to inf, noise 1.003"
     noisy = ddpm(sampling=Sampling("ddim", 50, "leading", clip=True, eta=0.3))
     assert noisy.sampling_record()["eta"] == 0.3
     assert noisy.sampling_record()["nfe"] == 50

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from datamodules.base import Batch
 from functional.noise_schedule import VarianceExploding, VariancePreserving
 from functional.sampling import Sampling
-from functional.seeding import image_seeds
+from functional.seeding import ImageNoise, image_seeds
 from functional.time_sampling import TimeSampler
 from tests.lightning_modules.tiny import SIZE, ddpm
 
@@ -175,3 +175,14 @@ def test_trained_on_two_images_it_generates_both_and_nothing_else(recipe: str) -
     assert nearest.median() < 0.15
     assert (nearest < 0.5).float().mean() > 0.9
     assert 0.3 < which.float().mean() < 0.7
+
+
+def test_decoding_is_sampling_from_a_given_start_and_encoding_leads_there() -> None:
+    module = ddpm(sampling=Sampling("ddim", 40, "quadratic", clip=False))
+    for parameter in module.network.parameters():
+        parameter.data.mul_(0.3)
+    noise = ImageNoise([3, 4])(1, SIZE, SIZE)
+    images = module.sample(2, seeds=[3, 4])
+    assert torch.equal(module.decode(noise), images)
+    again = module.decode(module.encode(images, iterations=5))
+    assert (again - images).abs().mean() < 0.05 * images.std()
