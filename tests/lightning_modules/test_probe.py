@@ -159,5 +159,7 @@ def test_what_makes_no_probe_is_refused(tmp_path: Path) -> None:
         Pretrained(mae(), checkpoint="first")
     with pytest.raises(ValueError, match="2 learning rates and no validation images"):
         fit(probe(), tmp_path / "a", validation_size=0)
+    with pytest.raises(ValueError, match="neighbours=20 of 16 training images"):
+        fit(probe(labels=16, neighbours=20), tmp_path / "c")
     with pytest.raises(ValueError, match="expected 0 to 1"):
         fit(probe(), tmp_path / "b", num_classes=4)
