@@ -1,4 +1,4 @@
-"""One of the processes that train tiny DAEs: ``python -m tests.dae_gloo_worker RANK FOLDER``."""
+"""One of two processes that train tiny DAEs: ``python -m tests.dae_gloo_worker RANK FOLDER``."""
 
 from __future__ import annotations
 
@@ -13,14 +13,19 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, distributed
 
 from callbacks.checkpoints import Checkpoints
+from datamodules.base import Batch
 from functional.masking import Noise
 from functional.operators import Operator
 from lightning_modules.dae import DAE
+from lightning_modules.sdae import SDAE
 from tests.gan_gloo_worker import digest
 from tests.lightning_modules.tiny import data, trainer
 from tests.lightning_modules.tiny_dae import WALKBACK, dae
+from tests.lightning_modules.tiny_sdae import sdae
 
 WORLD_SIZE, STEPS = 2, 4
+# Six steps pre-train the layers; five batches of 8 then hold each of 10 images four times.
+LABELS, STACK_STEPS = 10, 11
 CASES: dict[str, dict[str, Any]] = {"conditional": {}, "walkback": WALKBACK}
 
 
@@ -47,12 +52,33 @@ def train(module: DAE, folder: Path) -> dict[str, Any]:
     return {"weights": digest(module.network.parameters()), "shown": shown, "scores": scores}
 
 
+def train_stack(module: SDAE, folder: Path) -> dict[str, Any]:
+    """Train a stack, the last steps on few labels; give its weights and the images learnt from."""
+    learnt: list[int] = []
+    lesson = module.lesson
+
+    def watch(batch: Batch) -> Batch:
+        given = lesson(batch)
+        learnt.extend(given.indices.tolist())
+        return given
+
+    module.lesson = watch  # type: ignore[method-assign]
+    strategy = DDPStrategy(find_unused_parameters=True, process_group_backend="gloo")
+    run = trainer(
+        folder, [], steps=STACK_STEPS, val_check_interval=100, devices=WORLD_SIZE,
+        strategy=strategy,
+    )  # fmt: skip
+    run.fit(module, datamodule=data())
+    return {"weights": digest(module.network.parameters()), "learnt": learnt}
+
+
 def main(rank: int, folder: Path) -> None:
     """Join the job and write what this rank saw of every case."""
     os.environ.update(LOCAL_RANK=str(rank), NODE_RANK="0", WORLD_SIZE=str(WORLD_SIZE))
     store = f"file://{folder}/store"
     distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=WORLD_SIZE)
     outcome = {name: train(dae(**changes), folder / name) for name, changes in CASES.items()}
+    outcome["stack"] = train_stack(sdae(labels=LABELS), folder / "stack")
     (folder / f"{rank}.json").write_text(json.dumps(outcome))
     distributed.destroy_process_group()
 

@@ -1,10 +1,14 @@
-"""Two gloo processes train one DAE, on noise of their own, and score it as one process does."""
+"""Two gloo processes train one DAE, on noise of their own, and score it as one process does.
+
+And one stack, whose few labels they share.
+"""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -64,3 +68,13 @@ def test_the_scores_of_two_processes_are_those_of_one(
         assert rank[case]["scores"].keys() == {"val/loss", "val/psnr"}
         for key, value in rank[case]["scores"].items():
             assert value == pytest.approx(float(alone.callback_metrics[key]), rel=1e-5), key
+
+
+def test_the_ranks_of_a_stack_hold_equal_weights_and_share_the_few_labels(
+    ranks: list[dict[str, Any]],
+) -> None:
+    one, other = (rank["stack"] for rank in ranks)
+    assert one["weights"] == other["weights"]
+    assert len(one["learnt"]) == len(other["learnt"]) == 20
+    both = Counter([*one["learnt"], *other["learnt"]])
+    assert sorted(both.values()) == [4] * worker.LABELS
