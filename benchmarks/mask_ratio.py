@@ -15,7 +15,7 @@ import argparse
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -96,8 +96,8 @@ def clock(device: str) -> float:
 
 def measure(
     model: str, image: int, patch: int, width: int, batch: int, blocks: int
-) -> dict[Setting, float]:
-    """Give the median seconds of each setting over ``blocks`` blocks, after one to warm up.
+) -> Iterator[dict[Setting, float]]:
+    """Give the median seconds of each setting so far, block by block after one to warm up.
 
     Args:
         model: timm's name of the encoder.
@@ -116,8 +116,8 @@ def measure(
             run()
             if block:
                 seconds[setting].append(clock(device) - started)
-        print(f"block {block} of {blocks}", file=sys.stderr, flush=True)
-    return {setting: statistics.median(values) for setting, values in seconds.items()}
+        if block:
+            yield {setting: statistics.median(values) for setting, values in seconds.items()}
 
 
 def gains(seconds: dict[Setting, float]) -> dict[int, float]:
@@ -172,10 +172,10 @@ def main() -> None:
     parser.add_argument("--figure", type=Path, default=None, help="where the figure goes")
     settings = vars(parser.parse_args())
     figure = settings.pop("figure")
-    seconds = measure(**settings)
-    print(table(seconds))
-    if figure:
-        draw(seconds, settings["model"], figure)
+    for block, seconds in enumerate(measure(**settings), start=1):
+        print(f"\nAfter {block} of {settings['blocks']} blocks\n\n{table(seconds)}", flush=True)
+        if figure:
+            draw(seconds, settings["model"], figure)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from benchmarks.mask_ratio import (
 
 
 def test_every_setting_is_timed_and_told(tmp_path: Path) -> None:
-    seconds = measure("vit_tiny_patch16_224", 32, 8, width=32, batch=1, blocks=1)
+    *_, seconds = measure("vit_tiny_patch16_224", 32, 8, width=32, batch=1, blocks=1)
     assert seconds.keys() == set(SETTINGS) and min(seconds.values()) > 0
     lines = table(seconds).splitlines()
     assert len(lines) == 2 + len(RATIOS) + 2 and lines[2].count("(1.00 x)") == 1 + len(DEPTHS)

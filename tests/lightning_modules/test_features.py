@@ -21,6 +21,7 @@ from lightning_modules.gan import GAN
 from networks.dcgan import Discriminator
 from tests.lightning_modules.test_gan import Generator, gan
 from tests.lightning_modules.tiny import SIZE, ddpm, unet
+from tests.lightning_modules.tiny_dae import conv, dae
 from tests.lightning_modules.tiny_mae import images, mae
 from tests.lightning_modules.tiny_probe import fit, probe
 
@@ -104,7 +105,7 @@ def test_features_of_d_come_before_its_last_layer() -> None:
     assert torch.equal(module.features(images()), pooled[0])
 
 
-@pytest.mark.parametrize("make", [ddpm, dcgan])
+@pytest.mark.parametrize("make", [ddpm, dcgan, lambda: dae(network=conv(), conditional=False)])
 def test_a_run_of_any_method_with_features_is_probed(
     make: Callable[..., ImageModule], tmp_path: Path
 ) -> None:
