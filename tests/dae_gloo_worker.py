@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.strategies import DDPStrategy
-from torch import Tensor, distributed
+from torch import Tensor
 
 from callbacks.checkpoints import Checkpoints
 from datamodules.base import Batch
@@ -19,11 +16,12 @@ from functional.operators import Operator
 from lightning_modules.dae import DAE
 from lightning_modules.sdae import SDAE
 from tests.gan_gloo_worker import digest
+from tests.gloo import WORLD_SIZE, work
 from tests.lightning_modules.tiny import data, trainer
 from tests.lightning_modules.tiny_dae import WALKBACK, dae
 from tests.lightning_modules.tiny_sdae import sdae
 
-WORLD_SIZE, STEPS = 2, 4
+STEPS = 4
 # Six steps pre-train the layers; five batches of 8 then hold each of 10 images four times.
 LABELS, STACK_STEPS = 10, 11
 CASES: dict[str, dict[str, Any]] = {"conditional": {}, "walkback": WALKBACK}
@@ -72,17 +70,12 @@ def train_stack(module: SDAE, folder: Path) -> dict[str, Any]:
     return {"weights": digest(module.network.parameters()), "learnt": learnt}
 
 
-def main(rank: int, folder: Path) -> None:
-    """Join the job and write what this rank saw of every case."""
-    os.environ.update(LOCAL_RANK=str(rank), NODE_RANK="0", WORLD_SIZE=str(WORLD_SIZE))
-    store = f"file://{folder}/store"
-    distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=WORLD_SIZE)
+def see(folder: Path) -> dict[str, Any]:
+    """Give what this rank saw of every case."""
     outcome = {name: train(dae(**changes), folder / name) for name, changes in CASES.items()}
-    outcome["stack"] = train_stack(sdae(labels=LABELS), folder / "stack")
-    (folder / f"{rank}.json").write_text(json.dumps(outcome))
-    distributed.destroy_process_group()
+    return {**outcome, "stack": train_stack(sdae(labels=LABELS), folder / "stack")}
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    main(int(sys.argv[1]), Path(sys.argv[2]))
+    work(see)

@@ -5,9 +5,6 @@ And one stack, whose few labels they share.
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,7 +13,7 @@ import pytest
 
 import tests.dae_gloo_worker as worker
 from callbacks.checkpoints import read_checkpoint
-from tests.command import ROOT, environment
+from tests.gloo import outcomes
 from tests.lightning_modules.tiny import data, trainer
 from tests.lightning_modules.tiny_dae import dae
 
@@ -29,19 +26,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def ranks(place: Path) -> list[dict[str, Any]]:
     """What each of two processes saw, by case."""
-    jobs = [
-        subprocess.Popen(
-            [sys.executable, "-m", worker.__name__, str(rank), str(place)],
-            cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL,
-        )
-        for rank in range(worker.WORLD_SIZE)
-    ]  # fmt: skip
-    try:
-        assert [job.wait(timeout=400) for job in jobs] == [0, 0]
-    finally:
-        for job in jobs:
-            job.kill()
-    return [json.loads((place / f"{rank}.json").read_text()) for rank in range(worker.WORLD_SIZE)]
+    return outcomes(worker.__name__, place)
 
 
 @pytest.mark.parametrize("case", worker.CASES)
