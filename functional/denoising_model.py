@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from functional.diffusion import check_pair, input_scale, levels, q_sample, to_x0
+from functional.guidance import guide, rescale_guidance
 from functional.noise_schedule import NoiseSchedule
 from functional.objective import Objective, add_noise, split_output
 from functional.seeding import ImageNoise
@@ -107,10 +108,38 @@ class DenoisingModel:
         self, x_t: Tensor, t: Tensor, labels: Tensor | None = None, before: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
         """Give the estimate of x_0 and what is said of the variance, None where nothing is."""
+        x0, fraction = self._unclipped(x_t, t, labels, before)
+        return (x0.clamp(-1, 1) if self.clip else x0), fraction
+
+    def guided(
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        labels: Tensor,
+        before: Tensor | None = None,
+        scale: float = 1.0,
+        rescale: float = 0.0,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Give as :meth:`estimate`, the estimate pushed on from the one without a label.
+
+        Two evaluations in one batch; see ``functional.guidance``. Clipped after that.
+        """
+        null = torch.full_like(labels, self.num_classes)
+        both = None if before is None else torch.cat([before, before])
+        x0, fraction = self._unclipped(torch.cat([x_t, x_t]), t, torch.cat([labels, null]), both)
+        conditional, unconditional = x0.chunk(2)
+        x0 = guide(conditional, unconditional, scale)
+        if rescale:
+            x0 = rescale_guidance(x0, conditional, rescale)
+        said = None if fraction is None else fraction.chunk(2)[0]
+        return (x0.clamp(-1, 1) if self.clip else x0), said
+
+    def _unclipped(
+        self, x_t: Tensor, t: Tensor, labels: Tensor | None, before: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
         output = self.output(x_t, t, labels, before).float()
         output, fraction = split_output(output, self.objective.learns_variance)
-        x0 = to_x0(self.prediction, output, x_t, *levels(self.schedule, t, x_t))
-        return (x0.clamp(-1, 1) if self.clip else x0), fraction
+        return to_x0(self.prediction, output, x_t, *levels(self.schedule, t, x_t)), fraction
 
     def loss(
         self, x0: Tensor, eps: Tensor, t: Tensor, labels: Tensor | None = None, share: float = 1.0
@@ -146,6 +175,7 @@ class ModelDenoiser:
         model: gives the estimates.
         labels: of the images, or None.
         autocast: gives the context in which the network runs.
+        guidance, rescale: scale and amount of classifier-free guidance; 1 is none.
     """
 
     def __init__(
@@ -153,8 +183,11 @@ class ModelDenoiser:
         model: DenoisingModel,
         labels: Tensor | None,
         autocast: Callable[[], AbstractContextManager[Any]],
+        guidance: float = 1.0,
+        rescale: float = 0.0,
     ) -> None:
         self.model, self.labels, self.autocast = model, labels, autocast
+        self.guidance, self.rescale = guidance, rescale
         self.before: Tensor | None = None
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
@@ -163,8 +196,14 @@ class ModelDenoiser:
 
     def with_variance(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor | None]:
         """Give the estimate of x_0 and what is said of the variance, None where nothing is."""
+        t, labels = t.to(x_t.device), self.labels
         with self.autocast():
-            x0, fraction = self.model.estimate(x_t, t.to(x_t.device), self.labels, self.before)
+            if labels is None or self.guidance == 1:
+                x0, fraction = self.model.estimate(x_t, t, labels, self.before)
+            else:
+                x0, fraction = self.model.guided(
+                    x_t, t, labels, self.before, self.guidance, self.rescale
+                )
         if self.model.self_conditioning:
             self.before = x0
         return x0, fraction

@@ -22,6 +22,8 @@ class Sampling:
         variance: of ancestral sampling, "fixed_small", "fixed_large" or "learnt".
         churn, churn_min, churn_max, churn_noise: noise that Heun puts back (see
             ``functional.ode_solvers.heun``); churn is 0 for the others, churn_max None for no end.
+        guidance: scale of classifier-free guidance, at twice the evaluations; None or 1 is none.
+        guidance_rescale: how much of the overexposure is taken back (``functional.guidance``).
     """
 
     def __init__(
@@ -36,6 +38,8 @@ class Sampling:
         churn_min: float = 0.0,
         churn_max: float | None = None,
         churn_noise: float = 1.0,
+        guidance: float | None = None,
+        guidance_rescale: float = 0.0,
     ) -> None:
         if sampler not in SAMPLERS:
             raise ValueError(f"unknown sampler {sampler!r}; known: {', '.join(SAMPLERS)}")
@@ -51,9 +55,19 @@ class Sampling:
         self.eta, self.variance = eta, variance
         self.churn, self.churn_min, self.churn_noise = churn, churn_min, churn_noise
         self.churn_max = math.inf if churn_max is None else churn_max
+        self.guidance = 1.0 if guidance is None else guidance
+        self.guidance_rescale = guidance_rescale
+        if self.guidance < 0 or not 0 <= guidance_rescale <= 1:
+            raise ValueError(f"{guidance=}, {guidance_rescale=}; expected 0 or more, and 0 to 1")
 
-    def check(self, learns_variance: bool) -> None:
-        """Refuse a learnt variance of a network that learns none (ValueError)."""
+    def check(self, learns_variance: bool, num_classes: int, label_dropout: float) -> None:
+        """Refuse what the network has not learnt (ValueError): a variance, or to lack a label."""
+        if self.guidance != 1 and not (num_classes and label_dropout):
+            raise ValueError(
+                f"sampling.guidance={self.guidance} pushes estimates away from those without a "
+                "label; train with method.network.num_classes=${data.num_classes} and "
+                "method.label_dropout=0.1, or leave guidance out"
+            )
         if self.variance == "learnt" and not learns_variance:
             raise ValueError(
                 "sampling.variance is 'learnt', but the network learns none; train it with "
@@ -74,6 +88,8 @@ class Sampling:
         if self.churn:
             within = f"in {self.churn_min:g} to {self.churn_max:g}"
             words.append(f"churn {self.churn:g} {within}, noise {self.churn_noise:g}")
+        if self.guidance_rescale:
+            words.append(f"guidance rescale {self.guidance_rescale:g}")
         return ", ".join(words if self.clip else [*words, "unclipped"])
 
     def record(self) -> dict[str, Any]:
@@ -81,8 +97,9 @@ class Sampling:
         return {
             "sampler": self.name,
             "spacing": self.spacing,
-            "nfe": evaluations(self.sampler, self.steps),
+            "nfe": evaluations(self.sampler, self.steps) * (1 if self.guidance == 1 else 2),
             "eta": self.eta if "eta" in self.options else None,
+            "guidance": None if self.guidance == 1 else self.guidance,
         }
 
 

@@ -98,7 +98,7 @@ class DDPM(ImageModule):
         self.num_classes = self.model.num_classes
         check_shares(label_dropout, self_conditioning, self.num_classes)
         times.check(schedule)
-        sampling.check(objective.learns_variance)
+        sampling.check(objective.learns_variance, self.num_classes, label_dropout)
         self.network, self.schedule, self.times = network, schedule, times
         self.sampling, self.pairing = sampling, pairing
         self.sampling_times()
@@ -164,7 +164,8 @@ class DDPM(ImageModule):
 
     def denoiser(self, labels: Tensor | None = None) -> ModelDenoiser:
         """Give the estimates of x_0 for one reverse process of images with these labels."""
-        return ModelDenoiser(self.model, labels, self.autocast)
+        guided = self.sampling.guidance, self.sampling.guidance_rescale
+        return ModelDenoiser(self.model, labels, self.autocast, *guided)
 
     @torch.no_grad()
     def sample(

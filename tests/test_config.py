@@ -31,6 +31,7 @@ def test_the_paper_baseline_is_the_network_of_the_paper() -> None:
     assert sum(p.numel() for p in module.network.parameters()) == 35_746_307
     assert module.sampling_record() == {
         "sampler": "ancestral, fixed_large", "spacing": "trailing", "nfe": 1000, "eta": None,
+        "guidance": None,
         "prediction": "eps",
     }  # fmt: skip
 

@@ -182,6 +182,7 @@ def test_the_record_of_sampling_says_what_decides_the_images() -> None:
         "spacing": "trailing",
         "nfe": 25,
         "eta": None,
+        "guidance": None,
         "prediction": "velocity",
     }
     churned = Sampling("heun", 18, "karras", True, churn=40, churn_min=0.05, churn_noise=1.003)
