@@ -104,7 +104,9 @@ class Sample(Use):
 class Evaluate(Use):
     """What ``evaluate.py`` takes; values are in ``conf/evaluate.yaml``."""
 
-    metrics: list[str] = MISSING
+    # A list of metrics of generated images, or the name of one of the groups.
+    metrics: Any = MISSING
+    groups: dict[str, Any] = field(default_factory=dict)
     data: Place = field(default_factory=Place)
     extractor: str | None = None
     extractor_weights: str | None = None

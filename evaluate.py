@@ -12,10 +12,13 @@ import hydra
 from omegaconf import DictConfig
 
 import command_line
-from config import ConfigError
+from config import ConfigError, nearest
 
 if TYPE_CHECKING:
+    from callbacks.metric_group import MetricGroup
+    from datamodules.base import ImageDataModule
     from metrics.extractors import FeatureExtractor
+    from metrics.protocol import ProtocolRecord
     from metrics.reference import ReferenceStatistics
     from use_run import RunInUse
 
@@ -27,28 +30,84 @@ def main(cfg: DictConfig) -> None:
         evaluate(cfg)
 
 
-def evaluate(cfg: DictConfig) -> dict[str, Any]:
-    """Score a run, write ``evaluation.json`` in its folder, print a table; give the new entry."""
+def evaluate(cfg: DictConfig) -> list[dict[str, Any]]:
+    """Score a run, write ``evaluation.json`` in its folder, print tables; give the new entries."""
     import use_run
 
     run = use_run.open_run(cfg)
     path = run.folder / "evaluation.json"
     check_writable(path)
+    started = time.perf_counter()
+    group = build_group(run)
+    entries = evaluate_group(run, group) if group else [evaluate_images(run)]
+    seconds = round(time.perf_counter() - started, 2)
+    if run.fabric.is_global_zero:
+        for entry in entries:
+            add_entry(path, {**entry, "seconds": seconds})
+            print_table(entry)
+        if entries:
+            print(f"\nwrote {path}")
+    return entries
+
+
+def build_group(run: RunInUse) -> MetricGroup | None:
+    """Give the group of metrics asked for by name, where it is not of generated images.
+
+    Raises:
+        ConfigError: for an unknown name, a group that the method has not, or one among others.
+    """
+    import experiment
+    from metrics.generation import METRICS
+    from schema_check import check_tree
+
+    asked, groups = run.asked, run.asked["groups"]
+    names = asked["metrics"] if isinstance(asked["metrics"], list) else [asked["metrics"]]
+    asked["metrics"] = names
+    for name in names:
+        if name not in (*METRICS, *groups):
+            raise ConfigError(f"unknown metric {name!r}{nearest(name, (*METRICS, *groups))}")
+    found = [name for name in names if name in groups]
+    if not found:
+        return None
+    if len(names) > 1:
+        raise ConfigError(f"{found[0]} is a group of metrics; ask for it alone: metrics={found[0]}")
+    check_tree(groups[found[0]], f"groups.{found[0]}")
+    group: MetricGroup = experiment.make(groups[found[0]])
+    if group.capability not in run.module.capabilities:
+        raise ConfigError(
+            f"metrics={found[0]}: {type(run.module).__name__} has no {group.capability}; "
+            "choose another method, or other metrics"
+        )
+    group.check(run)
+    return group
+
+
+def evaluate_group(run: RunInUse, group: MetricGroup) -> list[dict[str, Any]]:
+    """Measure a group, write its tables and plots into the run folder; give its entries."""
+    from comparison.charts import write_report
+
+    report = group.measure(run, open_data(run))
+    if run.fabric.is_global_zero:
+        for written in write_report(report, run.folder, run.asked["metrics"][0]):
+            print(f"wrote {written}")
+        if report.text:
+            print(report.text)
+    return [
+        {**place(run, finding.protocol), **finding.details, "scores": finding.scores}
+        for finding in report.findings
+    ]
+
+
+def evaluate_images(run: RunInUse) -> dict[str, Any]:
+    """Generate images and give the entry of their scores."""
+    from callbacks.metric_group import run_extractor
+
     check_images(run)
-    extractor = build_extractor(run)
+    extractor = run_extractor(run)
     check_request(run, extractor)
     reference, dataset = build_reference(run, extractor)
-    started = time.perf_counter()
     scores = score(run, extractor, reference)
-    entry = {
-        **describe(run, extractor, reference, dataset),
-        "scores": scores,
-        "seconds": round(time.perf_counter() - started, 2),
-    }
-    if run.fabric.is_global_zero:
-        add_entry(path, entry)
-        print_table(entry, path)
-    return entry
+    return {**describe(run, extractor, reference, dataset), "scores": scores}
 
 
 def check_writable(path: Path) -> None:
@@ -85,35 +144,24 @@ def check_request(run: RunInUse, extractor: FeatureExtractor) -> None:
     check_request(run.asked["metrics"], extractor, run.asked["n"])
 
 
-def build_extractor(run: RunInUse) -> FeatureExtractor:
-    """Give the feature network asked for, by default the one that the run tracked."""
-    from metrics.extractors import build_extractor
-
-    tracked = run.config["callbacks"].get("generation") or {}
-    asked = run.asked
-    if asked["extractor"] is None:
-        asked["extractor"] = tracked.get("extractor", "inception")
-        asked["extractor_weights"] = asked["extractor_weights"] or tracked.get("extractor_weights")
-        asked["extractor_sha256"] = asked["extractor_sha256"] or tracked.get("extractor_sha256")
-    return build_extractor(
-        asked["extractor"],
-        asked["extractor_weights"],
-        asked["extractor_sha256"],
-        device=run.fabric.device,
-    )
-
-
 def build_reference(run: RunInUse, extractor: FeatureExtractor) -> tuple[ReferenceStatistics, str]:
     """Give statistics of the training split that the run was trained on, and the data's name."""
-    import experiment
     from callbacks.tracker import training_reference
+
+    data = open_data(run)
+    return training_reference(extractor, data, run.asked["paths"]["cache"]), data.name
+
+
+def open_data(run: RunInUse) -> ImageDataModule:
+    """Give the data that the run was trained on, there and checked on every process."""
+    import experiment
 
     data = experiment.build_data(run.config)
     if run.fabric.is_global_zero:
         data.prepare_data()
     run.fabric.barrier()
     data.setup("test")
-    return training_reference(extractor, data, run.asked["paths"]["cache"]), data.name
+    return data
 
 
 def score(
@@ -141,7 +189,6 @@ def describe(
     run: RunInUse, extractor: FeatureExtractor, reference: ReferenceStatistics, dataset: str
 ) -> dict[str, Any]:
     """Give what the scores stand on: weights, how far trained, and the protocol with its id."""
-    import run_folder
     from callbacks.tracker import protocol
 
     asked = run.asked
@@ -155,6 +202,14 @@ def describe(
         seed=asked["seed"],
         sampling=run.module.sampling_record(),
     )
+    return place(run, record)
+
+
+def place(run: RunInUse, record: ProtocolRecord) -> dict[str, Any]:
+    """Give what an entry begins with: the protocol, and the checkpoint that was measured."""
+    import run_folder
+
+    asked = run.asked
     return {
         "protocol_id": record.id,
         "protocol": record.as_dict(),
@@ -172,18 +227,18 @@ def add_entry(path: Path, entry: dict[str, Any]) -> None:
     write_json(path, {"evaluations": [*others, entry]})
 
 
-def print_table(entry: dict[str, Any], path: Path) -> None:
+def print_table(entry: dict[str, Any]) -> None:
     """Print the scores, and the protocol they are valid under."""
     record = entry["protocol"]
     print(f"\n{entry['checkpoint']} checkpoint, {record['weights']} weights, ", end="")
     print(f"{entry['images_seen']:,} images seen\n")
-    for key, value in entry["scores"].items():
+    told = {k: v for k, v in entry.items() if isinstance(v, float) and k != "seconds"}
+    for key, value in {**entry["scores"], **told}.items():
         print(f"  {key:<38} {value:10.4f}")
     print(f"\nprotocol {entry['protocol_id']}")
     for key, value in record.items():
         shown = value[:16] + "..." if isinstance(value, str) and len(value) == 64 else value
         print(f"  {key:<20} {shown}")
-    print(f"\nwrote {path}")
 
 
 if __name__ == "__main__":

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra.errors import InstantiationException
 from lightning import Fabric
 from omegaconf import DictConfig, OmegaConf
 
+import command_line
 import experiment
 import run_folder
 from config import ConfigError, nearest
@@ -38,6 +42,21 @@ class RunInUse:
     def content(self) -> str:
         """What the run's data hold, as they declare it: "images" or "points"."""
         return str(getattr(resolve_target(self.config["data"]["_target_"], "data"), "content", ""))
+
+    def variant(self, sampling: Mapping[str, Any], weights: str) -> ImageModule:
+        """Give the model again, with other settings of sampling and other weights.
+
+        Raises:
+            ValueError: for settings that the method has not, or that contradict each other.
+        """
+        config = copy.deepcopy(self.config)
+        _apply_sampling(config, dict(sampling))
+        experiment.check_plain(config)
+        try:
+            module = experiment.load(self.folder, config, self.asked["checkpoint"], weights)
+        except InstantiationException as error:
+            raise ConfigError(command_line.one_line(error)) from error
+        return module.to(self.fabric.device)
 
     @property
     def share(self) -> tuple[int, int]:

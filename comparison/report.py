@@ -36,12 +36,13 @@ def write(board: Board, folder: Path, version: str = "") -> list[Path]:
         **({"progress.gif": film} if film is not None else {}),
         "index.html": page(board, drawings, film, version).encode(),
     }
-    paths = _write_all(folder, files)
+    paths = write_all(folder, files)
     sheet = side_by_side(board)
     return paths + ([] if sheet is None else [save_picture(sheet, folder / "samples.png")])
 
 
-def _write_all(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
+def write_all(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
+    """Write ``files`` by their names below ``folder``, each whole or not at all; give the paths."""
     paths = []
     for name, content in files.items():
         path = folder / name

@@ -16,10 +16,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from datamodules.base import Batch, ImageDataModule
 from functional.learning_rate import learning_rate_factor
+from functional.model_likelihood import ModelLikelihood
 from functional.process import Process
 from functional.seeding import derive_seed
 
-CAPABILITIES = ("sample", "restore", "features", "chain", "process")
+CAPABILITIES = ("sample", "restore", "features", "chain", "process", "likelihood")
 
 
 class ImageModule(LightningModule):
@@ -83,6 +84,10 @@ class ImageModule(LightningModule):
     ) -> Process:
         """Give ``images`` becoming noise, noise becoming samples, and the drift at ``field``."""
         raise NotImplementedError(f"{type(self).__name__} has no process from noise to images")
+
+    def likelihood(self) -> ModelLikelihood:
+        """Give what measures bits per dimension of images under the method."""
+        raise NotImplementedError(f"{type(self).__name__} gives images no likelihood")
 
     def previews(self, batch: Batch) -> dict[str, Tensor]:
         """Give what a person wants to see, by name: images, or rows ``(N, K, C, H, W)``."""

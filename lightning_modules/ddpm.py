@@ -20,6 +20,7 @@ from functional.denoising_model import (
     check_shares,
 )
 from functional.inversion import ddim_inversion
+from functional.model_likelihood import ModelLikelihood
 from functional.noise_schedule import NoiseSchedule
 from functional.objective import Objective
 from functional.offset_noise import OffsetNoise, with_offset
@@ -63,7 +64,7 @@ class DDPM(ImageModule):
             are read, and after how many blocks of the network's way up; 0 is the middle.
     """
 
-    capabilities = frozenset({"sample", "chain", "process", "features"})
+    capabilities = frozenset({"sample", "chain", "process", "features", "likelihood"})
     ema_modules = ("network",)
     feature_settings = ("feature_noise", "feature_block")
 
@@ -234,6 +235,12 @@ class DDPM(ImageModule):
         states.append(last)
         denoiser = self.denoiser()
         return process(denoiser, self.schedule, grid, states, images, noise, field, frames)
+
+    def likelihood(self) -> ModelLikelihood:
+        """Give what measures bits/dim of images; the chain's variance is the one of sampling."""
+        learnt = self.model.objective.learns_variance
+        variance = "learnt" if learnt else self.sampling.variance
+        return ModelLikelihood(self.model, variance, self.autocast)
 
     def previews(self, batch: Batch) -> dict[str, Tensor]:
         """Give 64 ``samples``, the ``chain`` of the first 8, and of a conditional model 8 images
