@@ -85,3 +85,18 @@ def test_the_bare_loop_of_a_gan_steps_g_after_every_nth_step_of_d() -> None:
 def test_micro_batches_are_not_for_the_bare_loop() -> None:
     with pytest.raises(ValueError, match="method.micro_batches=1"):
         bare_loop(gan(micro_batches=2), data(), None, 0.1)
+
+
+def test_a_scheduler_that_gets_worse_with_more_steps_is_reported_and_ours_converges() -> None:
+    """DDIM of diffusers takes T // K as its stride, whatever times its spacing gives it."""
+    report = pytest.importorskip("benchmarks.diffusers_schedulers")
+    trailing = {"timestep_spacing": "trailing", "clip_sample": False}
+    settings = {**report.BETAS, "num_train_timesteps": 1000, **trailing}
+    case = report.Case("DDIM", settings)
+    _, verdict = report.measured(lambda steps: report.theirs(case, steps))
+    assert "more steps make it worse" in verdict
+    ours = report.measured(lambda steps: report.ours("ddim", report.CHAIN, steps, "trailing"))
+    assert ours[1] == "" and float(ours[0][-1]) < 0.005
+    page = report.report([("DDIM", "trailing", *report.measured(lambda steps: (0.1, steps)))])
+    assert "**fails**: 0.100 away after 300 steps" in page
+    assert "1 of 1 settings of diffusers fail" in page
