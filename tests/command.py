@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests import forked
+from tests.forked import ROOT, Forked
 
 TINY_DATA = [
     "data=fake",
@@ -47,16 +47,10 @@ def environment(**extra: str) -> dict[str, str]:
     return {**kept, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", **extra}
 
 
-def start(script: str, *arguments: str, cwd: Path, **extra: str) -> subprocess.Popen[str]:
+def start(script: str, *arguments: str, cwd: Path, **extra: str) -> Forked:
     """Start a command in ``cwd``."""
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / script), *arguments],
-        cwd=cwd,
-        env=environment(**extra),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    given = str(ROOT / script), *arguments
+    return Forked(forked.script, *given, cwd=cwd, env=environment(**extra))
 
 
 def run(

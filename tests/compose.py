@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import warnings
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,12 @@ from tests.command import ROOT
 
 def composed(*overrides: str, name: str = "train", **options: Any) -> DictConfig:
     """The configuration of a command line, not yet checked."""
+    # What ships does not change while tests run; Hydra takes a third of a second for it.
+    return copy.deepcopy(_composed(*overrides, name=name, **options))
+
+
+@cache
+def _composed(*overrides: str, name: str, **options: Any) -> DictConfig:
     register()
     GlobalHydra.instance().clear()
     with warnings.catch_warnings():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from pathlib import Path
 from typing import Any
@@ -75,9 +76,14 @@ QUIET = [
 ]  # fmt: skip
 
 
-def shrunk(folder: Path, *overrides: str) -> dict[str, Any]:
+def shipped(*overrides: str) -> dict[str, Any]:
+    """A command line's experiment as it ships, writing nothing outside the folder one is in."""
+    return checked(*overrides, *QUIET, "paths.data=data", "paths.cache=cache")
+
+
+def shrunk(*overrides: str) -> dict[str, Any]:
     """A command line's experiment as it ships but for sizes, data, extractor and budget."""
-    return made_small(checked(*overrides, *QUIET, f"paths.data={folder}", f"paths.cache={folder}"))
+    return made_small(shipped(*overrides))
 
 
 def made_small(config: dict[str, Any]) -> dict[str, Any]:
@@ -104,6 +110,11 @@ def parameters(network: Any) -> int:
 
 def run(config: dict[str, Any], folder: Path) -> tuple[ImageModule, dict[str, float]]:
     """Train, validate and test; give the module and what was logged last, by key."""
+    with contextlib.chdir(folder):
+        return _run(config, folder)
+
+
+def _run(config: dict[str, Any], folder: Path) -> tuple[ImageModule, dict[str, float]]:
     built = experiment.build(config, folder, "tests")
     built.module.chunk_size = 8
     built.trainer.fit(built.module, datamodule=built.data)
@@ -114,7 +125,7 @@ def run(config: dict[str, Any], folder: Path) -> tuple[ImageModule, dict[str, fl
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_trains_and_is_scored(name: str, tmp_path: Path) -> None:
-    module, seen = run(shrunk(tmp_path, f"experiment={name}"), tmp_path)
+    module, seen = run(shrunk(f"experiment={name}"), tmp_path)
     assert module.progress == 1.0 and math.isfinite(seen["train/loss"])
     assert (tmp_path / "checkpoints" / "last.ckpt").exists()
     if isinstance(module, MAE):
@@ -130,8 +141,8 @@ def test_every_experiment_trains_and_is_scored(name: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_every_experiment_says_how_long_it_trains_and_what_it_is(name: str, tmp_path: Path) -> None:
-    config = checked(f"experiment={name}", f"paths.data={tmp_path}")
+def test_every_experiment_says_how_long_it_trains_and_what_it_is(name: str) -> None:
+    config = shipped(f"experiment={name}")
     assert any(config["budget"].values())
     assert experiment.build_data(config).batch_size == config["data"]["batch_size"]
     header = (FOLDER / f"{name}.yaml").read_text().split("defaults:")[0]
@@ -150,7 +161,7 @@ CLASSES = ["generator", "discriminator"]
 def test_a_gan_is_conditional_by_two_settings_alone(network: str, tmp_path: Path) -> None:
     places = [f"{part}@method.{part}={network}" for part in CLASSES]
     classes = [f"method.{part}.num_classes=${{data.num_classes}}" for part in CLASSES]
-    config = shrunk(tmp_path, "method=gan", "data=fake", *places, *classes)
+    config = shrunk("method=gan", "data=fake", *places, *classes)
     trained, _ = run(config, tmp_path)
     assert list((tmp_path / "samples").glob("*classes*.png"))
     module = experiment.load(tmp_path, config, "last", "raw")
@@ -165,8 +176,8 @@ def test_a_gan_is_conditional_by_two_settings_alone(network: str, tmp_path: Path
     )
 
 
-def test_a_gan_whose_networks_disagree_on_the_classes_is_refused(tmp_path: Path) -> None:
-    config = shrunk(tmp_path, "method=gan", "data=fake", "method.generator.num_classes=10")
+def test_a_gan_whose_networks_disagree_on_the_classes_is_refused() -> None:
+    config = shrunk("method=gan", "data=fake", "method.generator.num_classes=10")
     with pytest.raises(Exception, match="num_classes=10, the discriminator on 0"):
         experiment.build_module(config)
 
@@ -197,6 +208,6 @@ PARAMETERS = {
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_a_published_network_has_its_parameters(name: str) -> None:
-    module = experiment.build_module(checked(f"experiment={name}"))
+    module = experiment.build_module(shipped(f"experiment={name}"))
     found = {part: parameters(getattr(module, part)) for part in PARAMETERS[name]}
     assert found == PARAMETERS[name]

@@ -10,6 +10,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
+import compare
 import experiment
 from config import register
 from tests.command import ROOT
@@ -27,6 +28,9 @@ def composed(script: str, arguments: list[str]) -> DictConfig:
 @pytest.mark.parametrize(("script", "line"), COMMANDS, ids=lambda part: part)
 def test_every_command_composes(script: str, line: str) -> None:
     arguments = [a.split(";")[0] for a in shlex.split(line) if not a.startswith("--")]
+    if script == "compare":
+        assert compare.parser().parse_args(arguments).runs
+        return
     cfg = composed(script, arguments)
     if script == "train" and not cfg.resume:
         assert experiment.check(cfg)["seed"] is not None
