@@ -158,7 +158,7 @@ def test_a_learnt_variance_decides_the_noise_of_ancestral_sampling() -> None:
     with torch.no_grad():
         module.network.head.bias[1] += 2.0
     assert not torch.allclose(module.sample(2, seeds=[1, 2]), one, atol=1e-3)
-    assert module.sampling_record()["variance"] == "learnt"
+    assert module.sampling_record()["sampler"] == "ancestral, learnt"
 
 
 def test_a_learnt_variance_leaves_deterministic_samplers_as_they_are() -> None:
