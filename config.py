@@ -82,7 +82,6 @@ class Use:
     run: str = MISSING
     checkpoint: str = MISSING
     weights: str | None = None
-    n: int = MISSING
     seed: int = MISSING
     find_unused_parameters: bool = False
     sync_batchnorm: bool = False
@@ -95,6 +94,7 @@ class Use:
 class Sample(Use):
     """What ``sample.py`` takes; values are in ``conf/sample.yaml``."""
 
+    n: int = MISSING
     task: str = MISSING
     label: int | None = None
     output: str = MISSING
@@ -104,6 +104,12 @@ class Sample(Use):
 class Evaluate(Use):
     """What ``evaluate.py`` takes; values are in ``conf/evaluate.yaml``."""
 
+    # Of a run 10,000 images where null, of a folder all.
+    n: int | None = None
+    images: str | None = None
+    reference: str | None = None
+    statistics: str | None = None
+    batch_size: int = MISSING
     # A list of metrics of generated images, or the name of one of the groups.
     metrics: Any = MISSING
     groups: dict[str, Any] = field(default_factory=dict)

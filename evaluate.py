@@ -1,4 +1,4 @@
-"""Scores of a trained run under a stated protocol: ``python evaluate.py run=RUN``."""
+"""Scores under a stated protocol: ``python evaluate.py run=RUN``, or of two folders of images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 import command_line
 from config import ConfigError, nearest
@@ -17,9 +17,9 @@ from config import ConfigError, nearest
 if TYPE_CHECKING:
     from callbacks.metric_group import MetricGroup
     from datamodules.base import ImageDataModule
+    from evaluate_folders import Reference
     from metrics.extractors import FeatureExtractor
     from metrics.protocol import ProtocolRecord
-    from metrics.reference import ReferenceStatistics
     from use_run import RunInUse
 
 
@@ -34,6 +34,8 @@ def evaluate(cfg: DictConfig) -> list[dict[str, Any]]:
     """Score a run, write ``evaluation.json`` in its folder, print tables; give the new entries."""
     import use_run
 
+    if cfg.images or (cfg.reference and OmegaConf.is_missing(cfg, "run")):
+        return evaluate_folder(cfg)
     run = use_run.open_run(cfg)
     path = run.folder / "evaluation.json"
     check_writable(path)
@@ -48,6 +50,32 @@ def evaluate(cfg: DictConfig) -> list[dict[str, Any]]:
         if entries:
             print(f"\nwrote {path}")
     return entries
+
+
+def evaluate_folder(cfg: DictConfig) -> list[dict[str, Any]]:
+    """As :func:`evaluate`, of a folder of images beside another; its results lie in the former."""
+    import evaluate_folders
+
+    path = Path(cfg.images or cfg.reference).expanduser() / "evaluation.json"
+    if cfg.images and path.parent.is_dir():
+        check_writable(path)
+    reference, entry, fabric = evaluate_folders.score_folder(cfg)
+    if fabric.is_global_zero:
+        write_reference(cfg.statistics, reference)
+        if entry:
+            add_entry(path, entry)
+            print_table(entry)
+            print(f"\nwrote {path}")
+    return [entry] if entry else []
+
+
+def write_reference(place: str | None, reference: Reference) -> None:
+    """Write mean and covariance of the reference to ``place``, where one was named."""
+    from metrics.statistics_file import write_statistics
+
+    if place:
+        write_statistics(Path(place).expanduser(), reference.statistics)
+        print(f"wrote {place}")
 
 
 def build_group(run: RunInUse) -> MetricGroup | None:
@@ -69,6 +97,8 @@ def build_group(run: RunInUse) -> MetricGroup | None:
     found = [name for name in names if name in groups]
     if not found:
         return None
+    if asked["reference"] or asked["statistics"]:
+        raise ConfigError(f"metrics={found[0]} takes no reference= or statistics=; leave it out")
     if len(names) > 1:
         raise ConfigError(f"{found[0]} is a group of metrics; ask for it alone: metrics={found[0]}")
     check_tree(groups[found[0]], f"groups.{found[0]}")
@@ -105,9 +135,11 @@ def evaluate_images(run: RunInUse) -> dict[str, Any]:
     check_images(run)
     extractor = run_extractor(run)
     check_request(run, extractor)
-    reference, dataset = build_reference(run, extractor)
+    reference = build_reference(run, extractor)
+    if run.fabric.is_global_zero:
+        write_reference(run.asked["statistics"], reference)
     scores = score(run, extractor, reference)
-    return {**describe(run, extractor, reference, dataset), "scores": scores}
+    return {**describe(run, extractor, reference), "scores": scores}
 
 
 def check_writable(path: Path) -> None:
@@ -138,18 +170,26 @@ def check_images(run: RunInUse) -> None:
 
 
 def check_request(run: RunInUse, extractor: FeatureExtractor) -> None:
-    """Refuse, before the work, metrics that cannot be had of so many images."""
+    """Refuse, before the work, metrics that cannot be had of so many images, and no reference."""
+    from evaluate_folders import check_reference
     from metrics.generation import check_request
 
+    if run.asked["reference"] not in (None, "train", "test"):
+        check_reference(run.asked["reference"])
     check_request(run.asked["metrics"], extractor, run.asked["n"])
 
 
-def build_reference(run: RunInUse, extractor: FeatureExtractor) -> tuple[ReferenceStatistics, str]:
-    """Give statistics of the training split that the run was trained on, and the data's name."""
-    from callbacks.tracker import training_reference
+def build_reference(run: RunInUse, extractor: FeatureExtractor) -> Reference:
+    """Give statistics of ``reference=``: a split of the run's data, a folder, or a file."""
+    from callbacks.tracker import split_reference
+    from evaluate_folders import Reference, named_reference
 
-    data = open_data(run)
-    return training_reference(extractor, data, run.asked["paths"]["cache"]), data.name
+    named = run.asked["reference"] or "train"
+    if named not in ("train", "test"):
+        return named_reference(run.asked, extractor, whole=False)
+    data, cache = open_data(run), run.asked["paths"]["cache"]
+    split = "reference" if named == "train" else named
+    return Reference(split_reference(extractor, data, cache, split), data.name, named)
 
 
 def open_data(run: RunInUse) -> ImageDataModule:
@@ -164,9 +204,7 @@ def open_data(run: RunInUse) -> ImageDataModule:
     return data
 
 
-def score(
-    run: RunInUse, extractor: FeatureExtractor, reference: ReferenceStatistics
-) -> dict[str, float]:
+def score(run: RunInUse, extractor: FeatureExtractor, reference: Reference) -> dict[str, float]:
     """Generate ``n`` images over all processes and give their scores by metric key."""
     from tqdm import tqdm
 
@@ -175,7 +213,8 @@ def score(
     from metrics.protocol import metric_key
 
     asked, (rank, world_size) = run.asked, run.share
-    scorer = GenerationMetrics(extractor, asked["metrics"], reference=reference, seed=asked["seed"])
+    statistics, metrics = reference.statistics, asked["metrics"]
+    scorer = GenerationMetrics(extractor, metrics, reference=statistics, seed=asked["seed"])
     chunks = generate(run.module, asked["n"], asked["seed"], rank, world_size)
     for chunk in tqdm(chunks, desc="sampling", disable=rank > 0 or None):
         scorer.update(chunk.images, chunk.indices)
@@ -185,17 +224,16 @@ def score(
     }
 
 
-def describe(
-    run: RunInUse, extractor: FeatureExtractor, reference: ReferenceStatistics, dataset: str
-) -> dict[str, Any]:
+def describe(run: RunInUse, extractor: FeatureExtractor, reference: Reference) -> dict[str, Any]:
     """Give what the scores stand on: weights, how far trained, and the protocol with its id."""
     from callbacks.tracker import protocol
 
     asked = run.asked
     record = protocol(
         extractor,
-        reference,
-        dataset=dataset,
+        reference.statistics,
+        dataset=reference.dataset,
+        split=reference.split,
         n=asked["n"],
         weights=asked["weights"],
         precision=str(run.config["trainer"]["precision"]),
@@ -230,8 +268,11 @@ def add_entry(path: Path, entry: dict[str, Any]) -> None:
 def print_table(entry: dict[str, Any]) -> None:
     """Print the scores, and the protocol they are valid under."""
     record = entry["protocol"]
-    print(f"\n{entry['checkpoint']} checkpoint, {record['weights']} weights, ", end="")
-    print(f"{entry['images_seen']:,} images seen\n")
+    if record["sampler"] == "files":
+        print(f"\n{record['n_generated']:,} images beside {record['reference_n']:,}\n")
+    else:
+        print(f"\n{entry['checkpoint']} checkpoint, {record['weights']} weights, ", end="")
+        print(f"{entry['images_seen']:,} images seen\n")
     told = {k: v for k, v in entry.items() if isinstance(v, float) and k != "seconds"}
     for key, value in {**entry["scores"], **told}.items():
         print(f"  {key:<38} {value:10.4f}")

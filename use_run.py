@@ -80,7 +80,7 @@ def open_run(cfg: DictConfig) -> RunInUse:
     module = experiment.load(folder, config, asked["checkpoint"], asked["weights"])
     if not module.ema_modules:
         asked["weights"] = "raw"
-    fabric = _launch(asked["trainer"])
+    fabric = launch(asked["trainer"])
     return RunInUse(folder, config, module.to(fabric.device), fabric, asked)
 
 
@@ -93,6 +93,8 @@ def read_request(cfg: DictConfig) -> dict[str, Any]:
     if OmegaConf.is_missing(cfg, "run"):
         raise ConfigError("which run? give it by run=runs/NAME")
     asked: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    if asked["n"] is None:
+        asked["n"] = 10_000
     if asked["n"] < 1:
         raise ConfigError(f"n={asked['n']} images asked for, expected at least 1")
     if asked["seed"] < 0:
@@ -125,7 +127,8 @@ def _apply_sampling(config: dict[str, Any], asked: dict[str, Any]) -> None:
         own[key] = value
 
 
-def _launch(trainer: dict[str, Any]) -> Fabric:
+def launch(trainer: dict[str, Any]) -> Fabric:
+    """Start the processes that ``trainer`` asks for."""
     many = trainer["devices"] not in (1, [0]) or trainer["num_nodes"] > 1
     fabric = Fabric(
         accelerator=trainer["accelerator"],

@@ -137,7 +137,14 @@ class Tracker(Callback):
 
 def training_reference(extractor: FeatureExtractor, data: Any, cache: str) -> ReferenceStatistics:
     """Give statistics of the official training split of a data module, from ``cache`` if there."""
-    batches, fingerprint = data.uint8_batches("reference", 500), data.fingerprint("reference")
+    return split_reference(extractor, data, cache, "reference")
+
+
+def split_reference(
+    extractor: FeatureExtractor, data: Any, cache: str, split: str
+) -> ReferenceStatistics:
+    """As :func:`training_reference`, of any split of the data."""
+    batches, fingerprint = data.uint8_batches(split, 500), data.fingerprint(split)
     return reference_statistics(extractor, batches, fingerprint, Path(cache))
 
 
@@ -152,6 +159,7 @@ def protocol(
     seed: int,
     sampling: dict[str, Any],
     split: str = "train",
+    draws: str | None = None,
 ) -> ProtocolRecord:
     """Give the record of scores of ``n`` images against ``reference``."""
     return ProtocolRecord(
@@ -168,6 +176,7 @@ def protocol(
         weights=weights,
         precision=precision,
         seed=seed,
+        draws=draws,
     )
 
 

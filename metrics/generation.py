@@ -4,7 +4,7 @@ Which images are compared: FID takes the moments of the whole reference and of a
 images. KID draws its subsets from the reference subset and all generated images. Precision,
 recall, density and coverage need two sets of one size: the first ``m = min(n generated, reference
 subset)`` of each, the reference subset being in random order, so 2,000 generated images meet 2,000
-real ones.
+real ones; of plain folders of unequal size the larger gives a random part.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from functional.frechet import factor_of_features, frechet_distance_of_factors
+from metrics.draws import Draws, TorchDraws
 from metrics.extractors import FeatureExtractor
 from metrics.gather import broadcast_result, gather_rows
 from metrics.manifold import density_coverage, precision_recall
@@ -42,10 +43,11 @@ class GenerationMetrics:
         metrics: names among ``METRICS``.
         reference: statistics of the reference in this extractor's features.
         seed: of KID's subsets and the Inception Score's splits.
+        draws: the way of drawing them.
 
     Raises:
         ValueError: for an unknown metric, ``inception_score`` without classes, or a reference of
-            another extractor.
+            another extractor, or of moments alone where a metric needs features.
     """
 
     def __init__(
@@ -55,8 +57,15 @@ class GenerationMetrics:
         *,
         reference: ReferenceStatistics,
         seed: int = 0,
+        draws: Callable[[int], Draws] = TorchDraws,
     ) -> None:
         check_request(metrics, extractor)
+        needy = [name for name in metrics if name not in ("fid", "inception_score")]
+        if needy and not len(reference.subset):
+            raise ValueError(
+                f"{needy[0]} needs the reference's images, there are its mean and covariance "
+                "alone; ask for metrics=[fid]"
+            )
         if reference.extractor_sha256 != extractor.weights_sha256:
             raise ValueError(
                 f"the reference statistics were made with weights "
@@ -66,7 +75,7 @@ class GenerationMetrics:
         self.extractor = extractor
         self.metrics = tuple(metrics)
         self.reference = reference
-        self.seed = seed
+        self.seed, self.draws = seed, draws
         self.reset()
 
     def reset(self) -> None:
@@ -117,13 +126,14 @@ class GenerationMetrics:
         if "fid" in self.metrics:
             values["fid"] = self._fid(features)
         if "kid" in self.metrics:
-            kid = kernel_distance(features, real, seed=self.seed)
+            kid = kernel_distance(features, real, seed=self.seed, draws=self.draws)
             values |= {"kid": kid.mean, "kid_std": kid.std}
-        n = min(len(features), len(real))
-        values |= self._pair("precision", "recall", precision_recall, features[:n], real[:n])
-        values |= self._pair("density", "coverage", density_coverage, features[:n], real[:n])
+        n, drawn = min(len(features), len(real)), self.draws(self.seed)
+        pair = [x[drawn.share(len(x), n).to(x.device)] for x in (features, real)]
+        values |= self._pair("precision", "recall", precision_recall, *pair)
+        values |= self._pair("density", "coverage", density_coverage, *pair)
         if logits is not None:
-            score = inception_score(logits[order], seed=self.seed)
+            score = inception_score(logits[order], seed=self.seed, draws=self.draws)
             values |= {"inception_score": score.mean, "inception_score_std": score.std}
         return values
 

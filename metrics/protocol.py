@@ -21,8 +21,11 @@ MEASUREMENT = (
     "n_generated",
     "quantisation",
     "corruption",
+    "draws",
 )
 """The fields that say how is measured; the others say what is measured."""
+OPTIONAL = ("corruption", "draws")
+"""Fields that a record leaves out where they are None, so that they changed no earlier id."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +52,8 @@ class ProtocolRecord:
         precision: of the model while it samples, as Lightning names it.
         seed: of the first image.
         corruption: what was done to the images that are restored; None for images from noise.
+        draws: whose way of drawing KID's subsets and the Inception Score's splits where it is not
+            that of a run's scores; else None.
     """
 
     extractor: str
@@ -70,6 +75,7 @@ class ProtocolRecord:
     precision: str
     seed: int
     corruption: str | None = None
+    draws: str | None = None
 
     @property
     def id(self) -> str:
@@ -85,9 +91,7 @@ class ProtocolRecord:
     def as_dict(self) -> dict[str, Any]:
         """Give the record as plain values, for JSON."""
         record = asdict(self)
-        if self.corruption is None:
-            del record["corruption"]
-        return record
+        return {k: v for k, v in record.items() if v is not None or k not in OPTIONAL}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ProtocolRecord:
@@ -97,7 +101,7 @@ class ProtocolRecord:
             ValueError: where a field is missing or unknown.
         """
         names = {field.name for field in fields(cls)}
-        if missing := sorted(names - set(values) - {"corruption"}):
+        if missing := sorted(names - set(values) - set(OPTIONAL)):
             raise ValueError(f"the protocol record lacks {missing}: evaluate the run again")
         if unknown := sorted(set(values) - names):
             raise ValueError(f"the protocol record has the unknown fields {unknown}")

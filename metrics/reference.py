@@ -33,9 +33,10 @@ class ReferenceStatistics:
     Attributes:
         mean: float64 ``(d,)`` over all images.
         cov: float64 ``(d, d)`` over all images, unbiased.
-        n: number of images.
+        n: number of images, 0 where that is not known.
         subset: float32 ``(m, d)``, features of images drawn at random without replacement, in
-            random order: any first part of it is again a random subset.
+            random order: any first part of it is again a random subset. Of a plain folder all, in
+            order; of a statistics file none.
         fingerprint: of the data.
         extractor_sha256: of the weights.
         sha256: identifies the statistics by what they are made of (data, weights, resize, n). The
@@ -62,7 +63,7 @@ def reference_statistics(
     fingerprint: str,
     cache_dir: Path | None,
     *,
-    subset_size: int = 10_000,
+    subset_size: int | None = 10_000,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> ReferenceStatistics:
@@ -77,7 +78,8 @@ def reference_statistics(
         fingerprint: of content and order of the images (``datamodule.fingerprint(split)``).
         cache_dir: folder of the cache, None for none. A damaged file is made again; a folder that
             cannot be written costs a warning only.
-        subset_size: features kept for metrics which need more than moments.
+        subset_size: features kept for metrics which need more than moments; None keeps all, in
+            the order of the images.
         seed: of the draw of that subset.
         progress: called with the number of images of every batch done.
 
@@ -96,7 +98,7 @@ def _load_or_compute(
     batches: Iterable[Tensor],
     fingerprint: str,
     cache_dir: Path | None,
-    subset_size: int,
+    subset_size: int | None,
     seed: int,
     progress: Progress | None,
 ) -> ReferenceStatistics:
@@ -125,14 +127,13 @@ def _load_or_compute(
 def _accumulate(
     extractor: FeatureExtractor,
     batches: Iterable[Tensor],
-    subset_size: int,
+    subset_size: int | None,
     seed: int,
     progress: Progress | None,
 ) -> dict[str, Tensor]:
     total = torch.zeros(extractor.dim, dtype=torch.float64)
     outer = torch.zeros(extractor.dim, extractor.dim, dtype=torch.float64)
-    subset, keys, n = torch.empty(0, extractor.dim), torch.empty(0, dtype=torch.float64), 0
-    generator = torch.Generator().manual_seed(seed)
+    subset, n = _Subset(extractor.dim, subset_size, seed), 0
     for number, images in enumerate(batches):
         features = extractor(images).features.cpu()
         if not torch.isfinite(features).all():
@@ -141,16 +142,35 @@ def _accumulate(
         total += rows.sum(dim=0)
         outer.addmm_(rows.T, rows)
         n += len(rows)
-        keys = torch.cat([keys, torch.rand(len(rows), dtype=keys.dtype, generator=generator)])
-        kept = keys.argsort()[:subset_size]
-        keys, subset = keys[kept], torch.cat([subset, features])[kept]
+        subset.add(features)
         if progress is not None:
             progress(len(rows))
     if n < 2:
         raise ValueError(f"reference statistics need two images or more, got {n}")
     mean = total / n
     cov = (outer - n * torch.outer(mean, mean)) / (n - 1)
-    return {"mean": mean, "cov": cov, "n": torch.tensor(n), "subset": subset}
+    return {"mean": mean, "cov": cov, "n": torch.tensor(n), "subset": subset.rows()}
+
+
+class _Subset:
+    """Rows drawn at random from a stream without replacement, in random order; or all, in order."""
+
+    def __init__(self, dim: int, size: int | None, seed: int) -> None:
+        self._parts, self._size = [torch.empty(0, dim)], size
+        self._keys = torch.empty(0, dtype=torch.float64)
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def add(self, features: Tensor) -> None:
+        self._parts.append(features)
+        if self._size is None:
+            return
+        fresh = torch.rand(len(features), dtype=self._keys.dtype, generator=self._generator)
+        keys = torch.cat([self._keys, fresh])
+        kept = keys.argsort()[: self._size]
+        self._keys, self._parts = keys[kept], [torch.cat(self._parts)[kept]]
+
+    def rows(self) -> Tensor:
+        return torch.cat(self._parts)
 
 
 def _statistics(tensors: dict[str, Tensor], record: dict[str, Any]) -> ReferenceStatistics:

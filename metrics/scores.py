@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from metrics.draws import Draws, TorchDraws
 
 
 class Score(NamedTuple):
@@ -33,11 +36,17 @@ def squared_mmd(x: Tensor, y: Tensor) -> Tensor:
 
 
 def kernel_distance(
-    generated: Tensor, real: Tensor, *, subsets: int = 100, subset_size: int = 1000, seed: int = 0
+    generated: Tensor,
+    real: Tensor,
+    *,
+    subsets: int = 100,
+    subset_size: int = 1000,
+    seed: int = 0,
+    draws: Callable[[int], Draws] = TorchDraws,
 ) -> Score:
     """Give KID: the squared MMD over random subsets, mean and standard deviation, in float64.
 
-    Bińkowski et al. 2018. Subsets are drawn without replacement from a generator of ``seed``; they
+    Bińkowski et al. 2018. Subsets are drawn without replacement by ``draws(seed)``; they
     shrink to the smaller set where that has fewer than ``subset_size`` features.
 
     Raises:
@@ -46,30 +55,34 @@ def kernel_distance(
     size = min(subset_size, len(generated), len(real))
     if size < 2:
         raise ValueError(f"KID needs two features or more, got {len(generated)} and {len(real)}")
-    generator = torch.Generator().manual_seed(seed)
-    values = []
+    drawn, values = draws(seed), []
     for _ in range(subsets):
-        rows = torch.randperm(len(generated), generator=generator)[:size].to(generated.device)
-        columns = torch.randperm(len(real), generator=generator)[:size].to(real.device)
+        rows = drawn.subset(len(generated), size).to(generated.device)
+        columns = drawn.subset(len(real), size).to(real.device)
         values.append(squared_mmd(generated[rows].double(), real[columns].double()))
     stacked = torch.stack(values)
     return Score(float(stacked.mean()), float(stacked.std(correction=0)))
 
 
-def inception_score(logits: Tensor, *, splits: int = 10, seed: int = 0) -> Score:
+def inception_score(
+    logits: Tensor,
+    *,
+    splits: int = 10,
+    seed: int = 0,
+    draws: Callable[[int], Draws] = TorchDraws,
+) -> Score:
     """Give ``exp E KL(p(y|x) ‖ p(y))``, mean and standard deviation over shuffled splits.
 
-    Salimans et al. 2016, section 4; logits ``(n, classes)``, n >= splits.
+    Salimans et al. 2016, section 4; logits ``(n, classes)``, n >= splits, cut by ``draws(seed)``.
 
     Raises:
         ValueError: where n < splits.
     """
     if len(logits) < splits:
         raise ValueError(f"the Inception Score needs {splits} images or more, got {len(logits)}")
-    order = torch.randperm(len(logits), generator=torch.Generator().manual_seed(seed))
-    log_p = logits.double()[order.to(logits.device)].log_softmax(dim=1)
-    scores = []
-    for part in log_p.tensor_split(splits):
+    log_p, scores = logits.double().log_softmax(dim=1), []
+    for rows in draws(seed).parts(len(logits), splits):
+        part = log_p[rows.to(logits.device)]
         marginal = part.exp().mean(dim=0).log()
         scores.append((part.exp() * (part - marginal)).sum(dim=1).mean().exp())
     stacked = torch.stack(scores)

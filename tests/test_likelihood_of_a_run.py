@@ -64,6 +64,7 @@ def test_what_has_no_likelihood_is_refused_before_data_are_read(tmp_path: Path) 
         (["groups.likelihood.steps=13"], "steps is 13, expected 1 to 12"),
         (["groups.likelihood.variance=learnt"], "the network learns none"),
         (["+groups.likelihood.flow_step=3"], "unknown key groups.likelihood.flow_step"),
+        (["reference=test"], "takes no reference="),
         (["n=17"], "n=17, but the test split of fake has 16 images"),
     ):
         assert words in refused("evaluate.py", *asked(run, *overrides)), overrides
@@ -72,7 +73,8 @@ def test_what_has_no_likelihood_is_refused_before_data_are_read(tmp_path: Path) 
 
 def test_a_method_without_a_likelihood_says_so() -> None:
     group = composed("run=runs/x", name="evaluate").groups
-    asked = {"metrics": "likelihood", "groups": OmegaConf.to_container(group)}
+    plain = {"metrics": "likelihood", "reference": None, "statistics": None}
+    asked = {**plain, "groups": OmegaConf.to_container(group)}
     module = SimpleNamespace(capabilities={"sample"})
     with pytest.raises(ConfigError, match="SimpleNamespace has no likelihood; choose another"):
         evaluate.build_group(SimpleNamespace(asked=asked, module=module))  # type: ignore[arg-type]

@@ -180,7 +180,8 @@ def test_images_of_an_earlier_call_never_stay_among_the_new_ones(tmp_path: Path)
 
 def in_use(folder: Path, **asked: Any) -> Any:
     module = SimpleNamespace(capabilities={"sample"}, ema_modules=("network",))
-    return SimpleNamespace(content="images", folder=folder, module=module, asked={"n": 10, **asked})
+    wanted = {"n": 10, "reference": None, **asked}
+    return SimpleNamespace(content="images", folder=folder, module=module, asked=wanted)
 
 
 @pytest.mark.parametrize(
