@@ -91,13 +91,43 @@ class Use:
 
 
 @dataclass
-class Sample(Use):
-    """What ``sample.py`` takes; values are in ``conf/sample.yaml``."""
+class Mask:
+    """What ``task=inpaint`` hides; see ``tasks.masks.Mask``."""
 
-    n: int = MISSING
+    file: str | None = None
+    box: list[int] | None = None
+    strokes: int | None = None
+    patches: float | None = None
+    patch: int | None = None
+    seed: int | None = None
+
+
+@dataclass
+class Sample(Use):
+    """What ``sample.py`` takes; values are in ``conf/sample.yaml``.
+
+    What is null has the value that ``tasks`` holds for the task.
+    """
+
+    n: int | None = MISSING
     task: str = MISSING
     label: int | None = None
-    output: str = MISSING
+    input: str | None = None
+    output: str | None = None
+    overwrite: bool = MISSING
+    strength: float | None = None
+    noise: float | None = None
+    factor: int | None = None
+    corrupt: bool | None = None
+    corruption_seed: int | None = None
+    mask: Mask = field(default_factory=Mask)
+    left: int | None = None
+    right: int | None = None
+    top: int | None = None
+    bottom: int | None = None
+    place: str | None = None
+    paste: bool | None = None
+    tasks: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass

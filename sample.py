@@ -1,4 +1,8 @@
-"""Images of a trained run: ``python sample.py run=RUN n=64 seed=0 output=DIR/ or FILE.npz``."""
+"""Images of a trained run, from noise or of given ones.
+
+``python sample.py run=RUN n=64 seed=0 output=DIR/ or FILE.npz``
+``python sample.py run=RUN task=inpaint mask.box=[8,8,12,12] input=FILE or DIR/ output=DIR/``
+"""
 
 from __future__ import annotations
 
@@ -10,14 +14,13 @@ import hydra
 from omegaconf import DictConfig
 
 import command_line
-from config import ConfigError, nearest
+from config import ConfigError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from use_run import RunInUse
 
-TASKS = ("generate",)
 GRID_IMAGES = 100
 # Asked for as output these mean a file; any other name but NAME.npz is a folder.
 FILE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".npy", ".pt", ".zip", ".pdf")
@@ -25,19 +28,32 @@ FILE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".npy", ".pt", ".zip", ".pdf")
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="sample")
 def main(cfg: DictConfig) -> None:
-    """Compose, then sample."""
+    """Compose, then do the task."""
     with command_line.clear_errors():
         sample(cfg)
 
 
 def sample(cfg: DictConfig) -> None:
+    """Do the task that is asked for."""
+    import use_task
+
+    name = use_task.task_named(cfg.task, ["generate", *cfg.tasks])
+    if name == "generate":
+        write_generated(cfg)
+    else:
+        use_task.edit(cfg)
+
+
+def write_generated(cfg: DictConfig) -> None:
     """Write ``n`` images of the run; image i depends on (seed, i) alone."""
     import use_run
+    import use_task
 
-    if cfg.task not in TASKS:
-        raise ConfigError(f"unknown task {cfg.task!r}{nearest(cfg.task, TASKS)}")
     asked = use_run.read_request(cfg)
-    output = Path(os.path.abspath(asked["output"]))  # "." has no name to call the grid after
+    use_task.check_generate(asked)
+    output = Path(
+        os.path.abspath(asked["output"] or f"{asked['run']}/generated.npz")
+    )  # "." has no name to call the grid after
     check_output(output, asked["n"])
     run = use_run.open_run(cfg)
     if "sample" not in run.module.capabilities:

@@ -17,7 +17,9 @@ from hydra.utils import get_object
 
 from config import ConfigError, nearest
 
-OWN = ("lightning_modules", "datamodules", "callbacks", "networks", "functional", "metrics")
+OWN = (
+    "lightning_modules", "datamodules", "callbacks", "networks", "functional", "metrics", "tasks",
+)  # fmt: skip
 # Classes of these packages may be named where they derive from one of the bases below.
 # Functions of these only compute; those of the others read, write and start things.
 PURE = ("functional", "networks")

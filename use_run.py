@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ from config import ConfigError, nearest
 from functional.hardware import precision
 from lightning_modules.base import ImageModule
 from schema_check import resolve_target
+
+# Images, or of a task on given images the results of each.
+USUAL_N = defaultdict(lambda: 1, evaluate=10_000, generate=64)
 
 
 @dataclass
@@ -94,7 +98,7 @@ def read_request(cfg: DictConfig) -> dict[str, Any]:
         raise ConfigError("which run? give it by run=runs/NAME")
     asked: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     if asked["n"] is None:
-        asked["n"] = 10_000
+        asked["n"] = USUAL_N[asked.get("task", "evaluate")]
     if asked["n"] < 1:
         raise ConfigError(f"n={asked['n']} images asked for, expected at least 1")
     if asked["seed"] < 0:

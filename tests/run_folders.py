@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -12,9 +13,9 @@ from tests.command import TINY
 from tests.compose import checked
 
 
-def untrained(folder: Path, *overrides: str) -> Path:
+def untrained(folder: Path, *overrides: str, tiny: Sequence[str] = TINY) -> Path:
     """Make the run folder ``folder`` of a tiny model with an average that is the weights."""
-    config = checked(*TINY, f"paths.runs={folder.parent}", f"name={folder.name}", *overrides)
+    config = checked(*tiny, f"paths.runs={folder.parent}", f"name={folder.name}", *overrides)
     run_folder.release(run_folder.create(config, ""))
     module = experiment.build_module(config)
     generator = torch.Generator().manual_seed(0)

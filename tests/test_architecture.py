@@ -24,6 +24,9 @@ MAY_IMPORT = {
     "callbacks": ARRAYS
     | {"lightning", "wandb", "tqdm", "functional", "metrics"}
     | {"lightning_modules.base", "lightning_modules.generation"},
+    "tasks": ARRAYS
+    | {"tqdm", "functional", "datamodules", "lightning_modules.base"}
+    | {"callbacks.pictures", "callbacks.run_record"},
     "comparison": ARRAYS | {"matplotlib", "yaml", "metrics", "callbacks"},
 }
 # Of lightning_modules, what is no method.

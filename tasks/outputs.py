@@ -1,0 +1,88 @@
+"""The files that a task writes: PNG files with their settings in them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, PngImagePlugin
+from torch import Tensor
+from torchvision.transforms.functional import to_pil_image
+
+from callbacks.pictures import save_whole
+from tasks.sources import Source
+
+KEY = "atelier"
+"""Of the text in a PNG file that holds the settings, as JSON."""
+
+
+class OutputFolder:
+    """A folder of results, one PNG file for each image and seed.
+
+    Args:
+        folder: where they are written.
+        overwrite: replace files of other settings, which are refused otherwise.
+    """
+
+    def __init__(self, folder: Path, overwrite: bool) -> None:
+        self.folder, self.overwrite = folder, overwrite
+
+    def path(self, source: Source, seed: int) -> Path:
+        """Give the file of a result: ``NAME_seed0.png``, in the sub-folder that its input has."""
+        return self.folder / f"{source.name}_seed{seed}.png"
+
+    def missing(self, source: Source, seed: int, settings: Mapping[str, Any]) -> bool:
+        """Tell whether the result is still to be made with these settings.
+
+        Raises:
+            ValueError: where it is there with other ones.
+        """
+        path = self.path(source, seed)
+        if not path.exists():
+            return True
+        there = settings_of(path)
+        if there == json.loads(json.dumps(settings)):
+            return False
+        if not self.overwrite:
+            raise ValueError(
+                f"{path} is there with {difference(there, settings)}; choose another output=, or "
+                "replace it by overwrite=true"
+            )
+        return True
+
+    def save(self, source: Source, seed: int, image: Tensor, settings: Mapping[str, Any]) -> Path:
+        """Write uint8 ``(C, H, W)``, whole or not at all, with its settings."""
+        text = PngImagePlugin.PngInfo()
+        text.add_text("Software", "atelier")
+        text.add_text(KEY, json.dumps(settings))
+        return save_whole(to_pil_image(image), self.path(source, seed), "PNG", pnginfo=text)
+
+
+def settings_of(path: Path) -> dict[str, Any] | None:
+    """Give the settings that a PNG file of :class:`OutputFolder` holds; None for any other file."""
+    try:
+        with Image.open(path) as image:
+            found = json.loads(getattr(image, "text", {})[KEY])
+    except (OSError, KeyError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def difference(there: Mapping[str, Any] | None, asked: Mapping[str, Any]) -> str:
+    """Say how the settings of a file that is there differ from those that are asked for."""
+    if there is None:
+        return "no settings in it, so another program wrote it"
+    old, new = flat(there), flat(asked)
+    keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    return " and ".join(f"{key} {old.get(key)!r}, not {new.get(key)!r}" for key in keys)
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Give nested settings in one level, as ``mask.box``."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        nested = isinstance(value, Mapping)
+        found |= flat(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
+    return found

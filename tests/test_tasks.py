@@ -1,0 +1,194 @@
+"""``sample.py task=...`` on a user's own images, from the command line's settings to the files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+
+import command_line
+import sample
+from config import ConfigError
+from tasks.outputs import settings_of
+from tests.compose import composed
+from tests.lightning_modules.test_mae_generation import TINY_MAE
+from tests.run_folders import untrained
+
+QUIET = ["logger=none", "trainer=cpu"]
+COLOUR = ["method=dae", "corruption@method.corruption=grey", "method.conditional=false"]
+BOX = ["task=inpaint", "mask.box=[2,2,4,4]"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of tiny untrained runs."""
+    place = tmp_path_factory.mktemp("runs")
+    return {
+        "mae": untrained(place / "mae", *QUIET, tiny=[*TINY_MAE, "method.network.patch_size=2"]),
+        "dae": untrained(place / "dae", "method=dae"),
+        "colour": untrained(place / "colour", *COLOUR, "data.channels=3"),
+    }
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of three images of different size and kind."""
+    folder, random = tmp_path / "photos", np.random.RandomState(0)
+    folder.mkdir()
+    for name, shape in {"a.png": (8, 8), "b.jpg": (20, 30, 3), "c.webp": (9, 7, 4)}.items():
+        pixels = random.randint(0, 256, shape, dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+    return folder
+
+
+def asked(run: Path, *settings: str) -> DictConfig:
+    """The configuration of a command line, composed once for all of them."""
+    usual = composed("trainer=cpu", name="sample")
+    return OmegaConf.merge(usual, OmegaConf.from_dotlist([f"run={run}", *settings]))  # type: ignore[return-value]
+
+
+def do(run: Path, photos: Path, *settings: str) -> Path:
+    """Do a task to the images; give the folder of the results."""
+    output = photos.parent / "out"
+    sample.sample(asked(run, f"input={photos}", f"output={output}", *settings))
+    return output
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def pixels(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+@pytest.mark.parametrize(
+    ("run", "settings", "shape"),
+    [
+        ("mae", BOX, (8, 8)),
+        ("mae", ["task=outpaint", "left=3", "top=1"], (8, 8)),
+        ("dae", ["task=denoise", "noise=0.3"], (8, 8)),
+        ("dae", ["task=denoise", "corrupt=false"], (8, 8)),
+        ("colour", ["task=colorize"], (8, 8, 3)),
+    ],
+)
+def test_each_image_and_seed_has_a_file_that_says_what_it_is_of(
+    runs: dict[str, Path], photos: Path, run: str, settings: list[str], shape: tuple[int, ...]
+) -> None:
+    output = do(runs[run], photos, *settings, "n=2", "seed=3")
+    results = [f"{name}_seed{seed}.png" for name in "abc" for seed in (3, 4)]
+    assert names(output) == sorted([*results, "result.json", "sheet.png"])
+    assert pixels(output / "c_seed4.png").shape == shape
+    told = settings_of(output / "c_seed4.png")
+    assert told is not None
+    assert (told["task"], told["run"], told["seed"]) == (settings[0][5:], run, 4)
+    assert told["images_seen"] == 64 and told["weights"] == ("raw" if run == "mae" else "ema")
+    record = json.loads((output / "result.json").read_text())
+    assert record["made"] == 6 and record["skipped"] == []
+    assert record["files"][2]["outputs"][1] == {"file": "c_seed4.png", "seed": 4, "made": True}
+
+
+def test_what_is_known_of_an_inpainted_image_is_exact_unless_asked_otherwise(
+    runs: dict[str, Path], photos: Path
+) -> None:
+    known = np.ones((8, 8), dtype=bool)
+    known[2:6, 2:6] = False
+    original = pixels(photos / "a.png")
+    result = pixels(do(runs["mae"], photos, *BOX) / "a_seed0.png")
+    assert np.array_equal(result[known], original[known])
+    assert (result[~known] != original[~known]).any()
+    raw = pixels(do(runs["mae"], photos, *BOX, "paste=false", "overwrite=true") / "a_seed0.png")
+    assert np.array_equal(raw[~known], result[~known])
+    assert not np.array_equal(raw[known], original[known])
+
+
+def test_an_outpainted_image_lies_whole_within_its_sides_or_keeps_its_scale(
+    runs: dict[str, Path], photos: Path
+) -> None:
+    sides, original = ["task=outpaint", "left=4", "bottom=4"], pixels(photos / "a.png")
+    shrunk = pixels(do(runs["mae"], photos, *sides) / "a_seed0.png")[:4, 4:]
+    half = Image.fromarray(original).resize((4, 4), Image.Resampling.BICUBIC)
+    assert abs(shrunk.astype(int) - np.asarray(half).astype(int)).max() <= 1
+    kept = do(runs["mae"], photos, *sides, "place=keep", "overwrite=true") / "a_seed0.png"
+    assert np.array_equal(pixels(kept)[:4, 4:], original[:4, 4:])
+
+
+def test_results_that_are_there_are_kept_and_those_of_other_settings_refused(
+    runs: dict[str, Path], photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = do(runs["mae"], photos, *BOX)
+    (output / "b_seed0.png").unlink()
+    before = (output / "a_seed0.png").stat().st_mtime_ns
+    do(runs["mae"], photos, *BOX)
+    assert "wrote 1 images" in capsys.readouterr().out
+    assert (output / "a_seed0.png").stat().st_mtime_ns == before
+    with pytest.raises(ValueError, match=r"a_seed0\.png is there with mask.box \[2, 2, 4, 4\]"):
+        do(runs["mae"], photos, "task=inpaint", "mask.box=[2,2,3,4]")
+    Image.new("L", (8, 8)).save(photos / "a.png")
+    with pytest.raises(ValueError, match=r"a_seed0\.png is there with image '"):
+        do(runs["mae"], photos, *BOX)
+    do(runs["mae"], photos, *BOX, "overwrite=true")
+    Image.new("L", (8, 8)).save(output / "a_seed0.png")
+    with pytest.raises(ValueError, match="no settings in it"):
+        do(runs["mae"], photos, *BOX)
+
+
+def test_a_broken_file_among_many_is_named_and_the_others_are_done(
+    runs: dict[str, Path], photos: Path
+) -> None:
+    whole = (photos / "a.png").read_bytes()
+    (photos / "b.png").write_bytes(whole[: len(whole) // 2])
+    (photos / "b.jpg").unlink()
+    with pytest.raises(ConfigError, match=r"1 of 3 images were left out: .*b\.png: .*truncated"):
+        do(runs["mae"], photos, *BOX)
+    output = photos.parent / "out"
+    assert names(output) == ["a_seed0.png", "c_seed0.png", "result.json", "sheet.png"]
+    skipped = json.loads((output / "result.json").read_text())["skipped"]
+    assert [Path(entry["input"]).name for entry in skipped] == ["b.png"]
+
+
+@pytest.mark.parametrize(
+    ("run", "settings", "words"),
+    [
+        ("dae", BOX, "its DAE was trained for denoise-.* It can: denoise"),
+        ("mae", ["task=denoise"], "MAE was trained for random-75. It can: inpaint, outpaint"),
+        ("mae", ["task=colorize"], "images of 1 channel have no colour"),
+        ("mae", ["task=inpaint"], "what is to be filled in"),
+        ("mae", ["task=outpaint"], "one above 0, say left=8"),
+        ("mae", ["task=outpaint", "left=8"], "leave nothing of the model's 8 x 8 pixels"),
+        ("mae", ["task=outpaint", "left=1", "place=out"], "place='out' is unknown"),
+        ("mae", [*BOX, "noise=0.3"], "task=inpaint takes no noise; noise is for denoise"),
+        ("mae", ["noise=0.3"], "task=generate takes no noise; noise is for denoise"),
+        ("mae", ["task=inpait"], "did you mean 'inpaint'"),
+        ("mae", ["task=inpaint", "mask.box=[0,0,8,8]"], "hides all of .*a.png"),
+        ("mae", [*BOX, "trainer.devices=2"], "trainer.devices=2 is more"),
+        ("dae", ["task=denoise", "noise=-1"], "noise=-1.0; expected"),
+        ("mae", ["task=super_resolve", "factor=3"], "choose a patch among 1, 2, 4, 8"),
+        ("mae", [*BOX, "n=0"], "n=0 images"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(
+    runs: dict[str, Path], photos: Path, run: str, settings: list[str], words: str
+) -> None:
+    given = [f"output={photos.parent / 'out'}", *settings]
+    given += [] if settings == ["noise=0.3"] else [f"input={photos}"]
+    with pytest.raises(ValueError, match=words) as caught:
+        sample.sample(asked(runs[run], *given))
+    assert "\n" not in command_line.one_line(caught.value)
+    assert not list(photos.parent.glob("out/*.png"))
+
+
+def test_images_are_asked_for(runs: dict[str, Path]) -> None:
+    with pytest.raises(ConfigError, match="give input=FILE or input=FOLDER/"):
+        sample.sample(asked(runs["mae"], *BOX))
+
+
+def test_noise_beyond_what_the_model_learnt_from_is_told(
+    runs: dict[str, Path], photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    do(runs["dae"], photos, "task=denoise", "noise=2")
+    assert "warning: noise=2 lies outside 0.05 to 0.8" in capsys.readouterr().out

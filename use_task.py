@@ -1,0 +1,175 @@
+"""A task of ``sample.py`` on images that are given: from settings to a model and to files."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig
+
+import command_line
+import config
+import experiment
+import run_folder
+import schema_check
+import use_run
+from config import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from tasks.base import ImageShape, ImageTask
+    from tasks.running import Work
+    from tasks.sources import Skipped
+
+FRAME = ("task", "input", "output", "overwrite", "tasks")
+SHOWN = 3
+
+
+def edit(cfg: DictConfig) -> Path:
+    """Do ``cfg.task`` to the images of ``cfg.input``; give the folder of the results.
+
+    What can be refused is refused before the model is loaded, the rest before an image is made.
+
+    Raises:
+        ValueError: for such mistakes; and at the end for files of a folder that were left out.
+    """
+    from tasks.outputs import OutputFolder
+    from tasks.running import Work, run
+    from tasks.sources import find_sources
+
+    asked = use_run.read_request(cfg)
+    task, output = build_task(asked), output_folder(asked)
+    _check_one_process(asked["trainer"])
+    shape = image_shape(run_folder.read(Path(asked["run"])).config)
+    if asked["input"] is None:
+        raise ConfigError(f"task={asked['task']} of which images? give input=FILE or input=FOLDER/")
+    sources, skipped = find_sources(asked["input"], output)
+    task.check(sources, shape)
+    opened = use_run.open_run(cfg)
+    _check_model(opened, task)
+    seeds = list(range(asked["seed"], asked["seed"] + asked["n"]))
+    folder = OutputFolder(output, asked["overwrite"])
+    work = Work(opened.module, task, sources, seeds, folder, about(opened, task), skipped)
+    _make(work, opened.about, run)
+    return output
+
+
+def build_task(asked: dict[str, Any]) -> ImageTask:
+    """Give the task with the settings that are asked for; a ConfigError where it takes them not."""
+    name = asked["task"]
+    node = copy.deepcopy(asked["tasks"][name])
+    for key, value in given_settings(asked).items():
+        if key not in node:
+            takers = [other for other, known in asked["tasks"].items() if key in known]
+            raise ConfigError(f"task={name} takes no {key}; {key} is for {', '.join(takers)}")
+        node[key] = {**node[key], **value} if isinstance(value, dict) else value
+    schema_check.check_tree(node, f"tasks.{name}")
+    try:
+        task: ImageTask = experiment.make(node)
+    except InstantiationException as error:
+        raise ConfigError(command_line.one_line(error)) from error
+    return task
+
+
+def given_settings(asked: dict[str, Any]) -> dict[str, Any]:
+    """Give the settings of tasks that a command line set, by key."""
+    frame = {*FRAME, *(field.name for field in dataclasses.fields(config.Use))}
+    own = [f.name for f in dataclasses.fields(config.Sample) if f.name not in frame]
+    found = {key: _without_null(asked[key]) for key in own}
+    return {key: value for key, value in found.items() if value not in (None, {})}
+
+
+def _without_null(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {key: entry for key, entry in value.items() if entry is not None}
+
+
+def check_generate(asked: dict[str, Any]) -> None:
+    """Refuse settings that ``task=generate`` would take no notice of with a ConfigError."""
+    for key in [*given_settings(asked), *(["input"] if asked["input"] else [])]:
+        if key != "label":
+            names = [n for n, node in asked["tasks"].items() if key == "input" or key in node]
+            raise ConfigError(f"task=generate takes no {key}; {key} is for {', '.join(names)}")
+
+
+def task_named(name: str, known: list[str]) -> str:
+    """Give ``name`` where it is a task; a ConfigError with the nearest one otherwise."""
+    if name not in known:
+        raise ConfigError(f"unknown task {name!r}{nearest(name, known)}")
+    return name
+
+
+def output_folder(asked: dict[str, Any]) -> Path:
+    """Give the folder of the results; a ConfigError where it could not be written."""
+    output = Path(os.path.abspath(asked["output"] or Path(asked["run"]) / asked["task"]))
+    there = next(path for path in (output, *output.parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ConfigError(f"output={output}: cannot write to {there}; choose another folder")
+    return output
+
+
+def image_shape(settings: dict[str, Any]) -> ImageShape:
+    """Give (C, H, W) of the images of a run, of its configuration alone."""
+    data = settings["data"]
+    target = schema_check.resolve_target(data["_target_"], "data")
+    if getattr(target, "content", "") != "images":
+        raise ConfigError("this run is of points and not of images; it can only task=generate")
+    return data["channels"], data["image_size"], data["image_size"]
+
+
+def about(opened: use_run.RunInUse, task: ImageTask) -> dict[str, Any]:
+    """Give what the results are of: run, weights, task and its settings, as plain values."""
+    module, asked = opened.module, opened.asked
+    return {
+        "task": asked["task"],
+        **task.settings(),
+        "run": opened.folder.resolve().name,
+        "method": type(module).__name__,
+        "checkpoint": run_folder.checkpoint_name(opened.folder, asked["checkpoint"]),
+        "weights": asked["weights"],
+        "images_seen": module.images_seen,
+        "sampling": module.sampling_record() if "sample" in module.capabilities else {},
+        "precision": str(opened.config["trainer"]["precision"]),
+    }
+
+
+def _check_one_process(trainer: dict[str, Any]) -> None:
+    devices = trainer["devices"]
+    many = len(devices) > 1 if isinstance(devices, list) else str(devices) != "1"
+    if many or trainer["num_nodes"] > 1:
+        raise ConfigError(f"tasks on images run in one process; trainer.devices={devices} is more")
+
+
+def _check_model(opened: use_run.RunInUse, task: ImageTask) -> None:
+    from tasks.base import check_possible
+
+    name, nodes = opened.asked["task"], opened.asked["tasks"]
+    classes: dict[str, Any] = {
+        key: schema_check.resolve_target(node["_target_"], f"tasks.{key}")
+        for key, node in nodes.items()
+    }
+    check_possible(opened.module, name, classes)
+    if warning := task.check_model(opened.module):
+        print(f"warning: {warning}", flush=True)
+
+
+def _make(work: Work, weights: str, run: Any) -> None:
+    work.output.folder.mkdir(parents=True, exist_ok=True)
+    print(weights, flush=True)
+    found = run(work)
+    kept = found["images"] * len(work.seeds) - found["made"]
+    same = f", {kept} were there with the same settings" if kept else ""
+    print(f"wrote {found['made']} images to {work.output.folder}{same}")
+    if work.skipped:
+        raise ConfigError(left_out(work.skipped, found["images"]))
+
+
+def left_out(skipped: list[Skipped], done: int) -> str:
+    """Give one line on the files that were left out."""
+    shown = "; ".join(f"{entry.path}: {entry.reason}" for entry in skipped[:SHOWN])
+    more = f"; and {len(skipped) - SHOWN} more, in result.json" if len(skipped) > SHOWN else ""
+    return f"{len(skipped)} of {len(skipped) + done} images were left out: {shown}{more}"
