@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tasks.running import Work
     from tasks.sources import Skipped
 
-FRAME = ("task", "input", "output", "overwrite", "tasks")
+FRAME = ("task", "n", "input", "output", "overwrite", "tasks")
 SHOWN = 3
 
 
