@@ -50,7 +50,7 @@ def write(files: dict[str, bytes], folder: Path, *, zipped: bool = False) -> Non
     folder.mkdir(parents=True)
     for name, content in files.items():
         path = folder / (f"{name}.gz" if zipped else name)
-        path.write_bytes(gzip.compress(content) if zipped else content)
+        path.write_bytes(gzip.compress(content, mtime=0) if zipped else content)
 
 
 def full(make: Any, data_dir: Path, **changes: Any) -> Any:
@@ -212,7 +212,7 @@ def test_idx_agrees_with_torchvisions_reader(tmp_path: Path) -> None:
         ("x", b"PK\x03\x04 and more", "not an idx file"),
         ("x", idx(np.zeros((2, 3), np.uint8))[:-1], r"holds 5 bytes, but its header says \[2, 3\]"),
         ("x", idx(np.zeros((2, 3), np.uint8))[:10], "not an idx file"),
-        ("x.gz", gzip.compress(bytes(9999))[:20], "not a whole gzip file"),
+        ("x.gz", gzip.compress(bytes(9999), mtime=0)[:20], "not a whole gzip file"),
         ("x.gz", b"plain", "not a whole gzip file"),
     ],
 )
