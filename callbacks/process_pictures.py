@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from PIL import Image
 from torch import Tensor
 
 from callbacks.pictures import log_picture, save_picture
-from callbacks.scatter import BLUE, GREY, arrows, captioned, panels, save_film, scatter
+from callbacks.scatter import BLUE, GREY, arrows, captioned, panels, plane, save_film, scatter
 from functional.process import Process, spread
 from functional.seeding import image_seeds
 from lightning_modules.base import ImageModule
@@ -52,7 +51,7 @@ class ProcessPictures(Callback):
             return
         if not trainer.is_global_zero:
             return
-        field = _places(self.arrows).to(pl_module.device)
+        field = plane(self.arrows).to(pl_module.device)
         images = data.points("test")[: self.n].to(pl_module.device)
         seeds = image_seeds(self.seed, range(len(images)))
         seen = pl_module.process(images, field, seeds=seeds, frames=self.frames)
@@ -61,13 +60,6 @@ class ProcessPictures(Callback):
         save_picture(picture, folder / f"process_{number:09d}.png")
         log_picture(trainer, "pictures/process", picture, f"{number:,} points seen", number)
         save_film(film(seen, field), folder / f"process_{number:09d}.gif", milliseconds=80)
-
-
-def _places(count: int, reach: float = 1.0) -> Tensor:
-    """Give a square lattice of ``count`` x ``count`` points, ``(count^2, 2, 1, 1)``."""
-    axis = torch.linspace(-reach, reach, count)
-    both = torch.meshgrid(axis, axis, indexing="xy")
-    return torch.stack(both, dim=-1).view(-1, 2, 1, 1)
 
 
 def figure(seen: Process, field: Tensor, columns: int) -> Image.Image:

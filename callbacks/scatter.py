@@ -57,12 +57,17 @@ def _ink(points: Tensor, side: int, extent: float, radius: float) -> Tensor:
 
 
 def arrows(
-    places: Tensor, vectors: Tensor, side: int = 200, extent: float = 1.2, colour: Colour = RED
+    places: Tensor,
+    vectors: Tensor,
+    side: int = 200,
+    extent: float = 1.2,
+    colour: Colour = RED,
+    longest: float | None = None,
 ) -> Image.Image:
     """Give a square picture of a vector field.
 
-    The longest arrow is as long as places lie apart; others are by the root of their length, so
-    that small ones can be seen beside large ones.
+    The longest arrow, or one of length ``longest``, is as long as places lie apart; others are by
+    the root of their length, so that small ones can be seen beside large ones.
 
     Args:
         places, vectors: ``(N, 2)`` or ``(N, 2, 1, 1)``, where arrows begin and where they point.
@@ -72,13 +77,20 @@ def arrows(
     starts, vectors = places.flatten(1).double().cpu(), vectors.flatten(1).double().cpu()
     apart = 2 * extent / max(1.0, len(starts) ** 0.5)
     length = vectors.norm(dim=1, keepdim=True).clamp(min=1e-12)
-    vectors = vectors / length * apart * (length / length.max()).sqrt()
+    vectors = vectors / length * apart * (length / (longest or length.max())).sqrt()
     pixels = side * SCALE / (2 * extent)
     flip = torch.tensor([1.0, -1.0], dtype=torch.float64)
     for start, end in zip(starts, starts + vectors, strict=True):
         tail, head = (((p * flip) + extent) * pixels for p in (start, end))
         _arrow(draw, tail, head, colour)
     return picture.resize((side, side), Image.Resampling.LANCZOS)
+
+
+def plane(count: int, reach: float = 1.0) -> Tensor:
+    """Give a square lattice of ``count`` x ``count`` points, ``(count^2, 2, 1, 1)``."""
+    axis = torch.linspace(-reach, reach, count)
+    both = torch.meshgrid(axis, axis, indexing="xy")
+    return torch.stack(both, dim=-1).view(-1, 2, 1, 1)
 
 
 def _arrow(draw: ImageDraw.ImageDraw, tail: Tensor, head: Tensor, colour: Colour) -> None:

@@ -56,6 +56,10 @@ class Corruption:
         """Give the names of the tasks of ``functional.restore_tasks`` that undo it."""
         return ()
 
+    def learns_score(self, conditional: bool) -> bool:
+        """Say whether a model of it by squared error has the score, told levels or not."""
+        return False
+
     def describe(self) -> dict[str, Any]:
         """Give the settings as plain values, for a protocol record."""
         settings: dict[str, Any] = asdict(self)  # type: ignore[call-overload]
@@ -98,6 +102,11 @@ class Gaussian(Corruption):
         if len(self.sigma) != 2:
             raise ValueError(f"sigma={list(self.sigma)}; expected one level or [lowest, highest]")
         return self.sigma[0], self.sigma[1]
+
+    def learns_score(self, conditional: bool) -> bool:
+        """Whole Gaussian noise, of one level or of levels that are told (Vincent 2011)."""
+        low, high = self.bounds
+        return not self.clip and high > 0 and (conditional or low == high)
 
     def tasks(self) -> tuple[str, ...]:
         """Give ``denoise-<sigma>``; of a range at its quarters, half as much again and twice."""

@@ -20,7 +20,7 @@ from functional.model_likelihood import ModelLikelihood
 from functional.process import Process
 from functional.seeding import derive_seed
 
-CAPABILITIES = ("sample", "restore", "features", "chain", "process", "likelihood")
+CAPABILITIES = ("sample", "restore", "features", "chain", "process", "likelihood", "score")
 
 
 class ImageModule(LightningModule):
@@ -84,6 +84,11 @@ class ImageModule(LightningModule):
     ) -> Process:
         """Give ``images`` becoming noise, noise becoming samples, and the drift at ``field``."""
         raise NotImplementedError(f"{type(self).__name__} has no process from noise to images")
+
+    def score(self, noisy: Tensor, level: Tensor) -> Tensor:
+        """Give the gradient of the log-density at ``noisy`` ``(N, C, H, W)``, whose Gaussian
+        noise has ``level`` ``(N,)`` as standard deviation for images in [0, 1]."""
+        raise NotImplementedError(f"{type(self).__name__} gives images no score")
 
     def likelihood(self) -> ModelLikelihood:
         """Give what measures bits per dimension of images under the method."""

@@ -82,6 +82,8 @@ class DAE(DenoisedImages):
         self.learning_rate_factor = self.learning_rate_lambda(warmup_steps, decay)
         if not hasattr(network, "encode"):
             self.capabilities = self.capabilities - {"features"}
+        if loss != "mse" or not corruption.learns_score(conditional):
+            self.capabilities = self.capabilities - {"score"}
         self._check()
         self.prepare_sampling()
         if compile_network:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from datamodules.base import Batch
+from functional.corruption import RANGE
 from functional.masking import Noise
 from functional.operators import Operator, noise_level
 from functional.reconstruction import draw, estimate
@@ -21,7 +22,7 @@ PREVIEW_SEED = 1
 class DenoisedImages(ChainSampler):
     """A method whose ``forward`` gives, of corrupted images, the output its loss was taken of."""
 
-    capabilities = frozenset({"sample", "restore", "features", "chain"})
+    capabilities = frozenset({"sample", "restore", "features", "chain", "score"})
     ema_modules = ("network",)
 
     # Restoring and features
@@ -54,9 +55,19 @@ class DenoisedImages(ChainSampler):
     @torch.no_grad()
     def denoise(self, corrupted: Tensor, level: Tensor) -> Tensor:
         """Give the estimate of the clean images, float32 in [-1, 1]; ``level`` as in forward."""
+        return self.estimate(corrupted, level).clamp(-1, 1)
+
+    def estimate(self, corrupted: Tensor, level: Tensor) -> Tensor:
+        """Give the mean of the clean images as the network has it, float32, within no range."""
         with self.autocast():
             output = self(corrupted, level.to(corrupted.device))
-        return estimate(self.loss_name, output).clamp(-1, 1)
+        return estimate(self.loss_name, output)
+
+    @torch.no_grad()
+    def score(self, noisy: Tensor, level: Tensor) -> Tensor:
+        """Give (r(x) - x) / sigma^2, the score of images with Gaussian noise (Vincent 2011)."""
+        std = (RANGE * level).view(-1, 1, 1, 1)
+        return (self.estimate(noisy, level) - noisy) / std**2
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:

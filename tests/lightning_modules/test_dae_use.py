@@ -39,7 +39,7 @@ def sampler(name: str) -> DAE:
 @pytest.mark.parametrize(
     ("changes", "wanted"),
     [
-        ({}, {"restore"}),
+        ({}, {"restore", "score"}),
         (CONV, {"restore", "features"}),
         (SAMPLERS["walkback"], {"restore", "sample", "chain"}),
         (SAMPLERS["codes"], {"restore", "features", "sample"}),
