@@ -181,6 +181,10 @@ class MaskOperator:
         """Give ``images`` ``(N, C, H, W)`` with ``fill`` at the hidden pixels."""
         return images.masked_fill(self.mask.to(images.device), self.fill)
 
+    def pinv(self, measured: Tensor) -> Tensor:
+        """Give ``measured`` with 0 at the hidden pixels: A+ of the linear part."""
+        return measured.masked_fill(self.mask.to(measured.device), 0)
+
     def paste(self, restored: Tensor, corrupted: Tensor) -> Tensor:
         """Give ``restored`` with the visible pixels of ``corrupted`` copied back, to the bit."""
         return torch.where(self.mask.to(restored.device), restored, corrupted)

@@ -135,6 +135,34 @@ def _per_image(level: Tensor | float) -> Tensor:
     return torch.as_tensor(level, dtype=torch.float64).reshape(-1, 1)
 
 
+class Gaussian:
+    """Data of one Gaussian whose pixels may be correlated.
+
+    Args:
+        mean: of the shape of one image.
+        covariance: ``(D, D)`` of its D numbers, positive definite.
+    """
+
+    def __init__(self, mean: Tensor, covariance: Tensor) -> None:
+        self.mean, self.covariance = mean.double(), covariance.double()
+
+    def denoise(self, x: Tensor, alpha: Tensor | float, sigma: Tensor | float) -> Tensor:
+        """Give E[x_0 | x_t], as ``x``, at levels that are numbers."""
+        noisy = alpha**2 * self.covariance + sigma**2 * torch.eye(len(self.covariance)).double()
+        off = (x.double() - alpha * self.mean).flatten(1)
+        gain = alpha * torch.linalg.solve(noisy, self.covariance)
+        x0: Tensor = self.mean + (off @ gain).view(x.shape)
+        return x0.to(x.dtype)
+
+    def posterior(self, matrix: Tensor, y: Tensor, std: float) -> tuple[Tensor, Tensor]:
+        """Give mean ``(D,)`` and covariance ``(D, D)`` of x given y = matrix x + std n ``(M,)``."""
+        matrix, mean = matrix.double(), self.mean.flatten()
+        measured = matrix @ self.covariance @ matrix.T + std**2 * torch.eye(len(matrix)).double()
+        gain = self.covariance @ matrix.T @ torch.linalg.pinv(measured, hermitian=True)
+        left = self.covariance - gain @ matrix @ self.covariance
+        return mean + gain @ (y.double() - matrix @ mean), left
+
+
 class BestDenoiser:
     """The best denoiser of known data, and the best variance, as samplers call them.
 
@@ -144,7 +172,9 @@ class BestDenoiser:
         times: the sampler's grid, where a learnt variance is asked for.
     """
 
-    def __init__(self, data: Mixture, schedule: NoiseSchedule, times: Tensor | None = None) -> None:
+    def __init__(
+        self, data: Mixture | Gaussian, schedule: NoiseSchedule, times: Tensor | None = None
+    ) -> None:
         self.data, self.schedule, self.times = data, schedule, times
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
@@ -157,8 +187,8 @@ class BestDenoiser:
         That is beta_tilde + w^2 Var[x_0 | x_t] with w the weight of x_0 in the mean of
         q(x_s | x_t, x_0) (Bao et al. 2022), and so between the two ends.
         """
-        if self.times is None:
-            raise ValueError("the variance depends on the step: give the grid of times")
+        if self.times is None or isinstance(self.data, Gaussian):
+            raise ValueError("the variance is of a mixture and depends on the step: give the grid")
         k = int((self.times == t).nonzero()[0])
         s = self.times[k + 1]
         alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)

@@ -20,7 +20,9 @@ from functional.model_likelihood import ModelLikelihood
 from functional.process import Process
 from functional.seeding import derive_seed
 
-CAPABILITIES = ("sample", "restore", "features", "chain", "process", "likelihood", "score")
+CAPABILITIES = (
+    "sample", "restore", "vary", "features", "chain", "process", "likelihood", "score",
+)  # fmt: skip
 
 
 class ImageModule(LightningModule):
@@ -74,6 +76,17 @@ class ImageModule(LightningModule):
     def restore(self, corrupted: Tensor, operator: Any, *, seeds: Sequence[int]) -> Tensor:
         """Give restored images; ``operator`` says what was done to ``corrupted``."""
         raise NotImplementedError(f"{type(self).__name__} cannot restore")
+
+    def vary(
+        self,
+        images: Tensor,
+        strength: float,
+        *,
+        seeds: Sequence[int],
+        labels: Tensor | None = None,
+    ) -> Tensor:
+        """Give images kin to ``images``, those themselves at ``strength`` 0 and new ones at 1."""
+        raise NotImplementedError(f"{type(self).__name__} cannot vary images")
 
     def features(self, images: Tensor) -> Tensor:
         """Give representations ``(N, D)`` of ``images`` for probes."""

@@ -19,25 +19,25 @@ from functional.denoising_model import (
     check_network,
     check_shares,
 )
-from functional.inversion import ddim_inversion
 from functional.model_likelihood import ModelLikelihood
 from functional.noise_schedule import NoiseSchedule
 from functional.objective import Objective
 from functional.offset_noise import OffsetNoise, with_offset
 from functional.process import Process, process
-from functional.samplers import SAMPLERS, ddim
+from functional.restoring import Restoring
+from functional.samplers import SAMPLERS
 from functional.sampling import Sampling
 from functional.seeding import ImageNoise, image_seeds
 from functional.time_grid import time_grid
 from functional.time_sampling import TimeSampler
-from lightning_modules.base import ImageModule
 from lightning_modules.generation import class_rows
 from lightning_modules.optimisation import scheduled
+from lightning_modules.zero_shot_restoring import ZeroShotRestoring
 
 PREVIEW_SEED = 1
 
 
-class DDPM(ImageModule):
+class DDPM(ZeroShotRestoring):
     """A diffusion model: wiring of a network, a noise schedule, an objective and a sampler.
 
     Args:
@@ -62,9 +62,12 @@ class DDPM(ImageModule):
         compile_network: compile the network; the keys of checkpoints stay as they are.
         feature_noise, feature_block: noise over signal (sigma / alpha) at which :meth:`features`
             are read, and after how many blocks of the network's way up; 0 is the middle.
+        restoring: how images are restored.
     """
 
-    capabilities = frozenset({"sample", "chain", "process", "features", "likelihood"})
+    capabilities = frozenset(
+        {"sample", "restore", "vary", "chain", "process", "features", "likelihood"}
+    )
     ema_modules = ("network",)
     feature_settings = ("feature_noise", "feature_block")
 
@@ -89,6 +92,7 @@ class DDPM(ImageModule):
         compile_network: bool = False,
         feature_noise: float = 0.1,
         feature_block: int = 0,
+        restoring: Restoring | None = None,
     ) -> None:
         super().__init__()
         objective = objective or Objective()
@@ -102,7 +106,8 @@ class DDPM(ImageModule):
         sampling.check(objective.learns_variance, self.num_classes, label_dropout)
         self.network, self.schedule, self.times = network, schedule, times
         self.sampling, self.pairing = sampling, pairing
-        self.sampling_times()
+        self.restoring = restoring or Restoring()
+        self.sampling_times(), self.restoring_grid()
         self.offset_noise, self.label_dropout = offset_noise, label_dropout
         self.optimizer_factory = optimizer
         self.learning_rate_factor = self.learning_rate_lambda(warmup_steps, decay)
@@ -185,7 +190,7 @@ class DDPM(ImageModule):
             raise ValueError(f"{n} images need {n} seeds, got {len(seeds)}")
         labels = labels_of(seeds, labels, self.num_classes)
         denoiser = self.denoiser(None if labels is None else labels.to(self.device))
-        noise = OffsetNoise(ImageNoise(seeds, self.device), self.offset_noise)
+        noise = self.noise(seeds)
         start, sampler = self.schedule.prior_std * noise(*self.image_shape), self.sampling.sampler
         return SAMPLERS[sampler](
             denoiser, start, self.sampling_times(), self.schedule, noise, trace=trace,
@@ -212,18 +217,6 @@ class DDPM(ImageModule):
             return self.model.features(images, self.feature_noise, self.feature_block)
 
     @torch.no_grad()
-    def encode(self, images: Tensor, labels: Tensor | None = None, iterations: int = 0) -> Tensor:
-        """Give the noise that DDIM of eta 0 turns into ``images``; see ``functional.inversion``."""
-        denoiser, times = self.denoiser(labels), self.sampling_times()
-        return ddim_inversion(denoiser, images, times, self.schedule, iterations=iterations)
-
-    @torch.no_grad()
-    def decode(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Give the images that DDIM of eta 0 makes of ``noise``, of the schedule's last time."""
-        denoiser, times = self.denoiser(labels), self.sampling_times()
-        return ddim(denoiser, noise, times, self.schedule, ImageNoise([])).clamp(-1, 1)
-
-    @torch.no_grad()
     def process(
         self, images: Tensor, field: Tensor, *, seeds: Sequence[int], frames: int
     ) -> Process:
@@ -231,7 +224,7 @@ class DDPM(ImageModule):
         states: list[Tensor] = []
         last = self.sample(len(seeds), seeds=seeds, trace=lambda k, x_t, x0: states.append(x_t))
         grid = self.sampling_times()
-        noise = OffsetNoise(ImageNoise(seeds, self.device), self.offset_noise)(*self.image_shape)
+        noise = self.noise(seeds)(*self.image_shape)
         states.append(last)
         denoiser = self.denoiser()
         return process(denoiser, self.schedule, grid, states, images, noise, field, frames)
