@@ -85,7 +85,7 @@ def assert_equal_to_torch_fidelity(
         # Their kernel of KID, with values of 1 to 10, is in float32.
         near = pytest.approx(theirs[NAMES[name]], rel=1e-4, abs=1e-6 if name == "kid" else 0)
         assert ours[name] == near, name
-    assert ours["kid"] > 1e-3 and ours["inception_score"] > 1.001
+    assert ours["kid"] > 1e-3 and ours["inception_score"] > 1
 
 
 def test_two_folders_score_as_torch_fidelity_scores_them_with_one_network(folders: Path) -> None:
