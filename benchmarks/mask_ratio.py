@@ -97,7 +97,9 @@ def clock(device: str) -> float:
 def measure(
     model: str, image: int, patch: int, width: int, batch: int, blocks: int
 ) -> Iterator[dict[Setting, float]]:
-    """Give the median seconds of each setting so far, block by block after each network's quickest pass to warm up.
+    """Give the median seconds of each setting so far, block by block.
+
+    Each network goes through its quickest pass before, to warm up.
 
     Args:
         model: timm's name of the encoder.
