@@ -31,9 +31,8 @@ def test_the_page_says_what_the_headers_and_the_budgets_say(baselines: Any) -> N
         assert images in (None, baselines.written(path.stem).images), path
 
 
-@pytest.mark.parametrize("name", ["ddpm_cifar10", "lucic_wgan_mnist", "sdae_mnist"])
-def test_what_the_page_says_an_experiment_takes_is_counted_on_it(baselines: Any, name: str) -> None:
-    assert baselines.counted(name) == baselines.written(name)
+def test_what_the_page_says_an_experiment_takes_is_counted_on_it(baselines: Any) -> None:
+    assert baselines.counted("ddpm_cifar10") == baselines.written("ddpm_cifar10")
 
 
 def test_every_experiment_has_its_number_its_mark_and_its_command(baselines: Any) -> None:
