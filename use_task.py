@@ -20,11 +20,11 @@ import use_run
 from config import ConfigError, nearest
 
 if TYPE_CHECKING:
+    from lightning_modules.base import ImageModule
     from tasks.base import ImageShape, ImageTask
-    from tasks.running import Work
-    from tasks.sources import Skipped
+    from tasks.sources import Skipped, Source
 
-FRAME = ("task", "n", "input", "output", "overwrite", "tasks")
+FRAME = ("task", "n", "input", "output", "overwrite", "restoring", "tasks")
 SHOWN = 3
 
 
@@ -36,25 +36,52 @@ def edit(cfg: DictConfig) -> Path:
     Raises:
         ValueError: for such mistakes; and at the end for files of a folder that were left out.
     """
-    from tasks.outputs import OutputFolder
-    from tasks.running import Work, run
     from tasks.sources import find_sources
 
     asked = use_run.read_request(cfg)
     task, output = build_task(asked), output_folder(asked)
     _check_one_process(asked["trainer"])
     shape = image_shape(run_folder.read(Path(asked["run"])).config)
-    if asked["input"] is None:
+    if asked["input"] is not None:
+        sources, skipped = find_sources(asked["input"], output)
+    elif task.needs_images:
         raise ConfigError(f"task={asked['task']} of which images? give input=FILE or input=FOLDER/")
-    sources, skipped = find_sources(asked["input"], output)
+    else:
+        sources, skipped = [], []
     task.check(sources, shape)
     opened = use_run.open_run(cfg)
     _check_model(opened, task)
-    seeds = list(range(asked["seed"], asked["seed"] + asked["n"]))
-    folder = OutputFolder(output, asked["overwrite"])
-    work = Work(opened.module, task, sources, seeds, folder, about(opened, task), skipped)
-    _make(work, opened.about, run)
+    output.mkdir(parents=True, exist_ok=True)
+    print(opened.about, flush=True)
+    found = _run(opened, task, sources, skipped, output)
+    kept = f", {found['kept']} were there with the same settings" if found["kept"] else ""
+    print(f"wrote {found['made']} images to {output}{kept}")
+    if skipped:
+        raise ConfigError(left_out(skipped, len(found["files"])))
     return output
+
+
+def _run(
+    opened: use_run.RunInUse,
+    task: ImageTask,
+    sources: list[Source],
+    skipped: list[Skipped],
+    output: Path,
+) -> dict[str, Any]:
+    """Make and write the results; give the record. Files left out are added to ``skipped``."""
+    from tasks.interpolation import Interpolate, image_ways, run_ways, sample_ways
+    from tasks.outputs import OutputFolder
+    from tasks.running import Work, run
+
+    seed, n = opened.asked["seed"], opened.asked["n"]
+    settings, folder = about(opened, task), OutputFolder(output, opened.asked["overwrite"])
+    if isinstance(task, Interpolate):
+        given = opened.asked["input"] is not None
+        task.check_number(len(sources) if given else n)
+        ways = image_ways(sources, settings) if given else sample_ways(seed, n, settings)
+        return run_ways(opened.module, task, ways, folder)
+    seeds = list(range(seed, seed + n))
+    return run(Work(opened.module, task, sources, seeds, folder, settings, skipped))
 
 
 def build_task(asked: dict[str, Any]) -> ImageTask:
@@ -132,9 +159,17 @@ def about(opened: use_run.RunInUse, task: ImageTask) -> dict[str, Any]:
         "checkpoint": run_folder.checkpoint_name(opened.folder, asked["checkpoint"]),
         "weights": asked["weights"],
         "images_seen": module.images_seen,
-        "sampling": module.sampling_record() if "sample" in module.capabilities else {},
+        **_way_of(module, task.capability),
         "precision": str(opened.config["trainer"]["precision"]),
     }
+
+
+def _way_of(module: ImageModule, capability: str) -> dict[str, Any]:
+    """Give how the method does what the task asks of it, where it can be done in several ways."""
+    if capability != "restore":
+        return {"sampling": module.sampling_record()}
+    restoring = getattr(module, "restoring", None)
+    return {} if restoring is None else {"restoring": restoring.name}
 
 
 def _check_one_process(trainer: dict[str, Any]) -> None:
@@ -155,17 +190,6 @@ def _check_model(opened: use_run.RunInUse, task: ImageTask) -> None:
     check_possible(opened.module, name, classes)
     if warning := task.check_model(opened.module):
         print(f"warning: {warning}", flush=True)
-
-
-def _make(work: Work, weights: str, run: Any) -> None:
-    work.output.folder.mkdir(parents=True, exist_ok=True)
-    print(weights, flush=True)
-    found = run(work)
-    kept = found["images"] * len(work.seeds) - found["made"]
-    same = f", {kept} were there with the same settings" if kept else ""
-    print(f"wrote {found['made']} images to {work.output.folder}{same}")
-    if work.skipped:
-        raise ConfigError(left_out(work.skipped, found["images"]))
 
 
 def left_out(skipped: list[Skipped], done: int) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -21,6 +23,18 @@ def slerp(a: Tensor, b: Tensor, weight: float) -> Tensor:
     length = torch.lerp(a.norm(dim=-1, keepdim=True), b.norm(dim=-1, keepdim=True), weight)
     points: Tensor = length * (start * unit_a + end * unit_b)
     return points
+
+
+def paths(ends: Tensor, weights: Sequence[float]) -> Tensor:
+    """Give ``(K - 1, P, ...)``, P points on the great circles from each end to the next.
+
+    Args:
+        ends: ``(K, ...)``, Gaussian latents of any shape.
+        weights: P shares of the way, in [0, 1].
+    """
+    flat = ends.flatten(1)
+    points = torch.stack([slerp(flat[:-1], flat[1:], weight) for weight in weights], dim=1)
+    return points.reshape(*points.shape[:2], *ends.shape[1:])
 
 
 def truncate(z: Tensor, truncation: float | None) -> Tensor:

@@ -40,3 +40,15 @@ class ImageNoise:
         for row, generator in zip(noise, self.generators, strict=True):
             row.normal_(generator=generator)
         return noise.to(self.device)
+
+
+def seed_devices(seed: int, device: torch.device) -> None:
+    """Seed torch's global generators of the CPU and of ``device``.
+
+    On the CPU alone ``torch.manual_seed`` keeps a stack trace for each accelerator that torch was
+    built for, at every call.
+    """
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)

@@ -18,9 +18,12 @@ from datamodules.base import Batch, ImageDataModule
 from functional.learning_rate import learning_rate_factor
 from functional.model_likelihood import ModelLikelihood
 from functional.process import Process
-from functional.seeding import derive_seed
+from functional.seeding import derive_seed, seed_devices
 
-CAPABILITIES = ["sample", "restore", "vary", "features", "chain", "process", "likelihood", "score"]
+CAPABILITIES = (
+    "sample", "restore", "vary", "interpolate", "features", "chain", "process", "likelihood",
+    "score",
+)  # fmt: skip
 
 
 class ImageModule(LightningModule):
@@ -41,14 +44,12 @@ class ImageModule(LightningModule):
         autocast_dtype: of the run's mixed precision, or None; set when the module is built.
         chunk_size: images made at once; work is cut at multiples of it whatever the number of
             processes, so that the same seeds give the same bytes.
-        restoring: how the method restores, where it has settings of that.
     """
 
     capabilities: frozenset[str] = frozenset()
     ema_modules: tuple[str, ...] = ()
     image_shape: tuple[int, int, int]
     chunk_size: int = 250
-    restoring: Any = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,10 +79,21 @@ class ImageModule(LightningModule):
         raise NotImplementedError(f"{type(self).__name__} cannot restore")
 
     def vary(
-        self, images: Tensor, strength: float, *, seeds: Sequence[int], labels: Tensor | None = None
+        self,
+        images: Tensor,
+        strength: float,
+        *,
+        seeds: Sequence[int],
+        labels: Tensor | None = None,
     ) -> Tensor:
         """Give images kin to ``images``, those themselves at ``strength`` 0 and new ones at 1."""
         raise NotImplementedError(f"{type(self).__name__} cannot vary images")
+
+    def interpolate(
+        self, ends: Sequence[int] | Tensor, weights: Sequence[float], label: int | None = None
+    ) -> Tensor:
+        """Give ``(K - 1, P, C, H, W)``, P images from each of K seeds or images to the next."""
+        raise NotImplementedError(f"{type(self).__name__} cannot interpolate")
 
     def features(self, images: Tensor) -> Tensor:
         """Give representations ``(N, D)`` of ``images`` for probes."""
@@ -271,18 +283,6 @@ class ImageModule(LightningModule):
 
     def on_test_model_train(self) -> None:
         self._evaluation.close()
-
-
-def seed_devices(seed: int, device: torch.device) -> None:
-    """Seed torch's global generators of the CPU and of ``device``.
-
-    On the CPU alone ``torch.manual_seed`` keeps a stack trace for each accelerator that torch was
-    built for, at every call.
-    """
-    if device.type == "cpu":
-        torch.default_generator.manual_seed(seed)
-    else:
-        torch.manual_seed(seed)
 
 
 def share_buffers(module: nn.Module) -> None:

@@ -66,7 +66,7 @@ class DDPM(ZeroShotRestoring):
     """
 
     capabilities = frozenset(
-        {"sample", "restore", "vary", "chain", "process", "features", "likelihood"}
+        {"sample", "restore", "vary", "interpolate", "chain", "process", "features", "likelihood"}
     )
     ema_modules = ("network",)
     feature_settings = ("feature_noise", "feature_block")

@@ -56,7 +56,7 @@ class GAN(LatentGenerator):
         compile_generator, compile_discriminator: compile them; checkpoints keep their keys.
     """
 
-    capabilities = frozenset({"sample", "features"})
+    capabilities = frozenset({"sample", "interpolate", "features"})
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from datamodules.base import Batch
 from functional.class_labels import labels_of
-from functional.latents import slerp, truncate
+from functional.latents import paths, slerp, truncate
 from functional.seeding import ImageNoise, image_seeds
 from lightning_modules.base import ImageModule
 from lightning_modules.generation import class_rows
@@ -27,7 +27,7 @@ class LatentGenerator(ImageModule):
         sampling_settings: those of the method that ``sampling.KEY=...`` replaces in a trained run.
     """
 
-    capabilities = frozenset({"sample"})
+    capabilities = frozenset({"sample", "interpolate"})
     ema_modules = ("generator",)
     generator: nn.Module
     truncation: float | None = None
@@ -61,6 +61,29 @@ class LatentGenerator(ImageModule):
         labels = labels_of(seeds, labels, self.num_classes)
         z = ImageNoise(seeds, self.device)(self.z_dim)
         return self.draw(z, None if labels is None else labels.to(self.device))
+
+    @torch.no_grad()
+    def interpolate(
+        self, ends: Sequence[int] | Tensor, weights: Sequence[float], label: int | None = None
+    ) -> Tensor:
+        """Give ``(K - 1, P, C, H, W)``, along the great circles between the latents of K seeds.
+
+        Of the class ``label``, or of a path's first end where the model has classes.
+
+        Raises:
+            ValueError: for images, whose latents a generator does not know.
+        """
+        if isinstance(ends, Tensor):
+            raise ValueError(
+                f"{type(self).__name__} knows no latents of given images; leave out input= and it "
+                "goes from sample to sample"
+            )
+        labels = None if label is None else torch.full((len(ends) - 1,), label)
+        labels = labels_of(ends[:-1], labels, self.num_classes)
+        if labels is not None:
+            labels = labels.repeat_interleave(len(weights)).to(self.device)
+        z = paths(ImageNoise(ends, self.device)(self.z_dim), weights)
+        return self.draw(z.flatten(0, 1), labels).view(*z.shape[:2], *self.image_shape)
 
     @torch.no_grad()
     def previews(self, batch: Batch) -> dict[str, Tensor]:

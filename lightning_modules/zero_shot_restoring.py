@@ -11,6 +11,7 @@ from torch import Tensor
 from functional.class_labels import labels_of
 from functional.denoising_model import ModelDenoiser
 from functional.inversion import ddim_inversion
+from functional.latents import paths
 from functional.linear_operators import Identity, linear_operator, measurement_std
 from functional.noise_schedule import NoiseSchedule
 from functional.offset_noise import OffsetNoise
@@ -24,6 +25,8 @@ from functional.time_grid import time_grid
 from functional.variation import check_strength, sdedit, times_below
 from functional.zero_shot import RESTORERS, restorer_evaluations, settled_time
 from lightning_modules.base import ImageModule
+
+ENCODING_ITERATIONS = 3
 
 
 class ZeroShotRestoring(ImageModule):
@@ -139,6 +142,44 @@ class ZeroShotRestoring(ImageModule):
             return None
         labels = labels_of(seeds, labels, self.num_classes)
         return None if labels is None else labels.to(self.device)
+
+    @torch.no_grad()
+    def interpolate(
+        self, ends: Sequence[int] | Tensor, weights: Sequence[float], label: int | None = None
+    ) -> Tensor:
+        """Give ``(K - 1, P, C, H, W)``, along great circles between the noise of K ends.
+
+        Song et al. (2021, DDIM, section 5.3), by DDIM of eta 0. The noise of an image is that of
+        ``ENCODING_ITERATIONS`` (see ``functional.inversion``), so a way begins near it: the more
+        steps, the nearer.
+
+        Args:
+            ends: K seeds, or images ``(K, C, H, W)``.
+            weights: P shares of each way.
+            label: the class of all images. None: of a seed's end its own, where the model was not
+                trained to do without.
+
+        Raises:
+            ValueError: for images without a label where the model cannot do without.
+        """
+        if isinstance(ends, Tensor):
+            if label is None and self.num_classes and not self.label_dropout:
+                raise ValueError("of which class are the images? this model needs one: label=3")
+            known = self._own_labels(range(len(ends)), self._all(label, len(ends)))
+            noise = self.encode(ends, known, ENCODING_ITERATIONS)
+            seeds: Sequence[int] = range(len(ends) - 1)
+        else:
+            noise = self.schedule.prior_std * self.noise(ends)(*self.image_shape)
+            seeds = ends[:-1]
+        labels = self._own_labels(seeds, self._all(label, len(seeds)))
+        if labels is not None:
+            labels = labels.repeat_interleave(len(weights))
+        between = paths(noise, weights)
+        images = self.decode(between.flatten(0, 1), labels)
+        return images.view(between.shape)
+
+    def _all(self, label: int | None, n: int) -> Tensor | None:
+        return None if label is None else torch.full((n,), label)
 
     @torch.no_grad()
     def encode(self, images: Tensor, labels: Tensor | None = None, iterations: int = 0) -> Tensor:

@@ -22,11 +22,14 @@ class ImageTask:
 
     Attributes:
         capability: what a method must have, of ``lightning_modules.base.CAPABILITIES``.
-        kinds: one of the kinds of restoring that it must be trained for; empty for any.
+        kinds: of restoring; one of them must be among the method's usual tasks, where it names
+            any. Empty for tasks that restore nothing.
+        needs_images: whether images must be given.
     """
 
     capability: ClassVar[str]
     kinds: ClassVar[frozenset[str]] = frozenset()
+    needs_images: ClassVar[bool] = True
 
     def check(self, sources: Sequence[Source], shape: ImageShape) -> None:
         """Refuse settings that do not fit the images or the model's ``shape`` (ValueError)."""
@@ -61,7 +64,7 @@ class ImageTask:
 
 
 def trained_kinds(module: ImageModule) -> set[str]:
-    """Give the kinds of restoring that a method names among its usual tasks, e.g. "denoise"."""
+    """Give the kinds of restoring that a method was trained for, e.g. "denoise"; none: any."""
     return {split_name(name)[0] for name in getattr(module, "restore_tasks", ())}
 
 
@@ -69,7 +72,8 @@ def can_do(module: ImageModule, task: type[ImageTask]) -> bool:
     """Tell whether the method has what the task needs."""
     if task.capability not in module.capabilities:
         return False
-    return not task.kinds or bool(task.kinds & trained_kinds(module))
+    trained = trained_kinds(module)
+    return not task.kinds or not trained or bool(task.kinds & trained)
 
 
 def possible(module: ImageModule, tasks: Mapping[str, type[ImageTask]]) -> list[str]:
@@ -89,7 +93,7 @@ def check_possible(module: ImageModule, name: str, tasks: Mapping[str, type[Imag
 
 def _trained_for(module: ImageModule) -> str:
     name, usual = type(module).__name__, getattr(module, "restore_tasks", ())
-    what = f"was trained for {_listed(usual)}" if usual else "restores nothing"
+    what = f"was trained for {_listed(usual)}" if usual else "has not learnt it"
     return f"its {name} {what}"
 
 

@@ -12,14 +12,13 @@ from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
 from callbacks.pictures import save_whole
-from tasks.sources import Source
 
 KEY = "atelier"
 """Of the text in a PNG file that holds the settings, as JSON."""
 
 
 class OutputFolder:
-    """A folder of results, one PNG file for each image and seed.
+    """A folder of results, a PNG file each.
 
     Args:
         folder: where they are written.
@@ -29,17 +28,17 @@ class OutputFolder:
     def __init__(self, folder: Path, overwrite: bool) -> None:
         self.folder, self.overwrite = folder, overwrite
 
-    def path(self, source: Source, seed: int) -> Path:
-        """Give the file of a result: ``NAME_seed0.png``, in the sub-folder that its input has."""
-        return self.folder / f"{source.name}_seed{seed}.png"
+    def path(self, name: str) -> Path:
+        """Give the file of the result ``name``, which may lie in a sub-folder."""
+        return self.folder / f"{name}.png"
 
-    def missing(self, source: Source, seed: int, settings: Mapping[str, Any]) -> bool:
+    def missing(self, name: str, settings: Mapping[str, Any]) -> bool:
         """Tell whether the result is still to be made with these settings.
 
         Raises:
             ValueError: where it is there with other ones.
         """
-        path = self.path(source, seed)
+        path = self.path(name)
         if not path.exists():
             return True
         there = settings_of(path)
@@ -52,12 +51,12 @@ class OutputFolder:
             )
         return True
 
-    def save(self, source: Source, seed: int, image: Tensor, settings: Mapping[str, Any]) -> Path:
+    def save(self, name: str, image: Tensor, settings: Mapping[str, Any]) -> Path:
         """Write uint8 ``(C, H, W)``, whole or not at all, with its settings."""
         text = PngImagePlugin.PngInfo()
         text.add_text("Software", "atelier")
         text.add_text(KEY, json.dumps(settings))
-        return save_whole(to_pil_image(image), self.path(source, seed), "PNG", pnginfo=text)
+        return save_whole(to_pil_image(image), self.path(name), "PNG", pnginfo=text)
 
 
 def settings_of(path: Path) -> dict[str, Any] | None:

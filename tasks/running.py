@@ -72,7 +72,7 @@ class Work:
             source: [
                 seed
                 for seed in self.seeds
-                if self.output.missing(source, seed, self.settings_of(source, seed))
+                if self.output.missing(source.result(seed), self.settings_of(source, seed))
             ]
             for source in self.sources
         }
@@ -118,7 +118,7 @@ def make(work: Work, sources: Sequence[Source], images: Tensor, seed: int) -> No
     with torch.no_grad():
         results = work.task.results(module, images, sources, [seed] * len(sources))
     for source, image in zip(sources, to_uint8(results).cpu(), strict=True):
-        work.output.save(source, seed, image, work.settings_of(source, seed))
+        work.output.save(source.result(seed), image, work.settings_of(source, seed))
         work.made.add((source, seed))
 
 
@@ -131,7 +131,9 @@ def overview(work: Work, done: Sequence[Source]) -> Any:
     if corrupted is not None:
         columns["seen"] = list(to_uint8(corrupted).cpu())
     for seed in seeds:
-        columns[f"seed {seed}"] = [decode_image(str(work.output.path(s, seed))) for s in shown]
+        columns[f"seed {seed}"] = [
+            decode_image(str(work.output.path(s.result(seed)))) for s in shown
+        ]
     return sheet(columns)
 
 
@@ -142,7 +144,7 @@ def record(work: Work, done: Iterable[Source], seconds: float) -> dict[str, Any]
             "input": str(source.path),
             "outputs": [
                 {
-                    "file": str(work.output.path(source, seed).relative_to(work.output.folder)),
+                    "file": f"{source.result(seed)}.png",
                     "seed": seed,
                     "made": (source, seed) in work.made,
                 }
@@ -154,8 +156,8 @@ def record(work: Work, done: Iterable[Source], seconds: float) -> dict[str, Any]
     skipped = [{"input": str(entry.path), "reason": entry.reason} for entry in work.skipped]
     return {
         "settings": dict(work.settings),
-        "images": len(files),
         "made": len(work.made),
+        "kept": len(files) * len(work.seeds) - len(work.made),
         "seconds": round(seconds, 2),
         "files": files,
         "skipped": skipped,

@@ -33,6 +33,10 @@ class Source:
     path: Path
     name: str
 
+    def result(self, seed: int) -> str:
+        """Give what the result of a seed is called: ``NAME_seed0``, within the folder's folders."""
+        return f"{self.name}_seed{seed}"
+
 
 @dataclass(frozen=True)
 class Skipped:
@@ -88,7 +92,7 @@ def check_names(sources: Sequence[Source]) -> None:
         if first != source.path:
             raise ValueError(
                 f"the outputs of {first} and {source.path} would have one name, "
-                f"{source.name}_seed0.png; rename one of them"
+                f"{source.result(0)}.png; rename one of them"
             )
 
 

@@ -24,6 +24,7 @@ def untrained(folder: Path, *overrides: str, tiny: Sequence[str] = TINY) -> Path
         name: torch.randn(t.shape, generator=generator) * 0.1 if t.is_floating_point() else t
         for name, t in module.state_dict().items()
     }
+    state |= {name: t.abs() for name, t in state.items() if name.endswith("running_var")}
     content = {
         "state_dict": state,
         "ema": {"weights": state},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,17 @@ import command_line
 import sample
 from config import ConfigError
 from tasks.outputs import settings_of
+from tests.command import TINY_DATA
 from tests.compose import composed
 from tests.lightning_modules.test_mae_generation import TINY_MAE
 from tests.run_folders import untrained
 
 QUIET = ["logger=none", "trainer=cpu"]
 COLOUR = ["method=dae", "corruption@method.corruption=grey", "method.conditional=false"]
+GAN = [
+    "method=gan", "method.generator.width=8", "method.discriminator.width=8", *QUIET
+]  # fmt: skip
+CLASSES = ["method.label_dropout=0.1", "method.network.num_classes=2", "method.restoring.steps=2"]
 BOX = ["task=inpaint", "mask.box=[2,2,4,4]"]
 
 
@@ -30,6 +36,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {
         "mae": untrained(place / "mae", *QUIET, tiny=[*TINY_MAE, "method.network.patch_size=2"]),
         "dae": untrained(place / "dae", "method=dae"),
+        "ddpm": untrained(place / "ddpm", *CLASSES),
+        "gan": untrained(place / "gan", *GAN, tiny=TINY_DATA),
         "colour": untrained(place / "colour", *COLOUR, "data.channels=3"),
     }
 
@@ -74,6 +82,10 @@ def pixels(path: Path) -> np.ndarray:
         ("dae", ["task=denoise", "noise=0.3"], (8, 8)),
         ("dae", ["task=denoise", "corrupt=false"], (8, 8)),
         ("colour", ["task=colorize"], (8, 8, 3)),
+        ("ddpm", ["task=super_resolve", "corrupt=false"], (8, 8)),
+        ("ddpm", [*BOX, "restoring.restorer=replacement"], (8, 8)),
+        ("ddpm", ["task=variation"], (8, 8)),
+        ("ddpm", ["task=style", "strength=0.5", "label=1", "sampling.guidance=2"], (8, 8)),
     ],
 )
 def test_each_image_and_seed_has_a_file_that_says_what_it_is_of(
@@ -169,6 +181,14 @@ def test_a_broken_file_among_many_is_named_and_the_others_are_done(
         ("dae", ["task=denoise", "noise=-1"], "noise=-1.0; expected"),
         ("mae", ["task=super_resolve", "factor=3"], "choose a patch among 1, 2, 4, 8"),
         ("mae", [*BOX, "n=0"], "n=0 images"),
+        ("ddpm", ["task=variation", "strength=1.2"], r"strength=1.2 lies outside \[0, 1\]"),
+        ("ddpm", ["task=variation", "label=1"], "label is for style, interpolate"),
+        ("ddpm", ["task=style", "label=2"], "label=2: this model has classes 0 to 1"),
+        ("mae", [*BOX, "restoring.steps=3"], "MAE has no restoring.steps; it takes none"),
+        ("ddpm", [*BOX, "restoring.restorer=ddim"], "unknown restorer 'ddim'; known: "),
+        ("gan", ["task=style", "label=2"], "It can: generate, interpolate"),
+        ("gan", ["task=interpolate"], "GAN knows no latents of given images"),
+        ("ddpm", ["task=interpolate", "images=1"], "images=1 of a way; expected 2 to 100"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(
@@ -176,10 +196,49 @@ def test_what_cannot_be_done_is_said_in_one_line(
 ) -> None:
     given = [f"output={photos.parent / 'out'}", *settings]
     given += [] if settings == ["noise=0.3"] else [f"input={photos}"]
-    with pytest.raises(ValueError, match=words) as caught:
+    with pytest.raises(Exception) as caught:
         sample.sample(asked(runs[run], *given))
-    assert "\n" not in command_line.one_line(caught.value)
+    assert command_line._expected(caught.value), f"it would show a traceback: {caught.value!r}"
+    assert re.search(words, command_line.one_line(caught.value))
     assert not list(photos.parent.glob("out/*.png"))
+
+
+def test_no_strength_gives_an_image_back_and_strength_changes_it(
+    runs: dict[str, Path], photos: Path
+) -> None:
+    original = pixels(photos / "a.png")
+    none = pixels(do(runs["ddpm"], photos, "task=variation", "strength=0") / "a_seed0.png")
+    assert np.array_equal(none, original)
+    some = do(runs["ddpm"], photos, "task=variation", "strength=0.5", "overwrite=true")
+    assert (pixels(some / "a_seed0.png") != original).any()
+
+
+@pytest.mark.parametrize("run", ["gan", "ddpm"])
+def test_ways_between_samples_begin_and_end_with_them(
+    runs: dict[str, Path], tmp_path: Path, run: str
+) -> None:
+    usual = ["seed=5", "sampling.sampler=ddim", "sampling.eta=0"] if run == "ddpm" else ["seed=5"]
+    sample.sample(asked(runs[run], "n=3", f"output={tmp_path / 's'}", *usual))
+    for _ in range(2):
+        ways = ["task=interpolate", "images=4", "n=3", f"output={tmp_path / 'ways'}"]
+        sample.sample(asked(runs[run], *ways, *usual))
+    results = [f"seed5_{i}-{i + 1}_{k:02d}.png" for i in (0, 1) for k in range(4)]
+    assert names(tmp_path / "ways") == sorted([*results, "result.json", "sheet.png"])
+    first, last = (pixels(tmp_path / "ways" / f"seed5_{name}.png") for name in ("0-1_00", "1-2_03"))
+    if run == "gan":  # a diffusion model draws each image's class from its seed, a way's is one
+        assert abs(last.astype(int) - pixels(tmp_path / "s" / "000002.png").astype(int)).max() <= 1
+    assert abs(first.astype(int) - pixels(tmp_path / "s" / "000000.png").astype(int)).max() <= 1
+    assert json.loads((tmp_path / "ways" / "result.json").read_text())["kept"] == 8
+
+
+def test_ways_between_given_images_are_made_where_the_method_encodes_them(
+    runs: dict[str, Path], photos: Path
+) -> None:
+    output = do(runs["ddpm"], photos, "task=interpolate", "images=3", "label=0")
+    results = [f"{way}_{k:02d}.png" for way in ("a-b", "b-c") for k in range(3)]
+    assert names(output) == sorted([*results, "result.json", "sheet.png"])
+    with pytest.raises(ValueError, match="1 image to interpolate; give input= a folder"):
+        do(runs["ddpm"], photos / "a.png", "task=interpolate")
 
 
 def test_images_are_asked_for(runs: dict[str, Path]) -> None:

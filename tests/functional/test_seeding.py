@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy import stats
 
-from functional.seeding import ImageNoise, derive_seed, image_seeds
+from functional.seeding import ImageNoise, derive_seed, image_seeds, seed_devices
 
 
 def test_noise_of_an_image_depends_on_its_seed_alone_whatever_the_grouping() -> None:
@@ -47,3 +47,10 @@ def test_seeds_are_a_function_of_seed_and_index_and_do_not_collide() -> None:
 def test_a_negative_seed_is_refused() -> None:
     with pytest.raises(ValueError):
         derive_seed(-1, 0)
+
+
+def test_seeding_is_that_of_torch() -> None:
+    seed_devices(5, torch.device("cpu"))
+    drawn = torch.rand(4)
+    torch.manual_seed(5)
+    assert torch.equal(torch.rand(4), drawn)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from callbacks.ema import EMA
 from callbacks.run_record import RunRecord, read_rows
 from datamodules.base import Batch
-from lightning_modules.base import CAPABILITIES, ImageModule, seed_devices
+from lightning_modules.base import CAPABILITIES, ImageModule
 from lightning_modules.classifier import Classifier
 from lightning_modules.dae import DAE
 from lightning_modules.ddpm import DDPM
@@ -87,13 +87,6 @@ def test_lightning_is_told_only_what_becomes_a_row(
     assert told == [3, 6]
     assert [row["images_seen"] for row in rows if "train/loss" in row] == [24, 48]
     assert [row["images_seen"] for row in rows if "val/loss" in row] == [32, 64]
-
-
-def test_seeding_is_that_of_torch() -> None:
-    seed_devices(5, torch.device("cpu"))
-    drawn = torch.rand(4)
-    torch.manual_seed(5)
-    assert torch.equal(torch.rand(4), drawn)
 
 
 def test_counting_operations_leaves_a_network_as_it_was() -> None:

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from datamodules.base import Batch
+from functional.latents import slerp
 from functional.noise_schedule import VarianceExploding, VariancePreserving
 from functional.sampling import Sampling
 from functional.seeding import ImageNoise, image_seeds
 from functional.time_sampling import TimeSampler
-from tests.lightning_modules.tiny import SIZE, ddpm
+from lightning_modules.zero_shot_restoring import ENCODING_ITERATIONS
+from tests.lightning_modules.tiny import SIZE, ddpm, unet
 
 
 def draw(n: int, seed: int = 0) -> Tensor:
@@ -186,3 +188,21 @@ def test_decoding_is_sampling_from_a_given_start_and_encoding_leads_there() -> N
     assert torch.equal(module.decode(noise), images)
     again = module.decode(module.encode(images, iterations=5))
     assert (again - images).abs().mean() < 0.05 * images.std()
+
+
+def test_ways_are_great_circles_of_noise_between_samples_or_encoded_images() -> None:
+    module = ddpm(sampling=Sampling("ddim", 3, "quadratic", clip=False))
+    noise = ImageNoise([3, 4, 5])(1, SIZE, SIZE)
+    ways = module.interpolate([3, 4, 5], [0, 0.5, 1])
+    assert ways.shape == (2, 3, 1, SIZE, SIZE)
+    torch.testing.assert_close(ways[:, 0], module.decode(noise[:2]))
+    torch.testing.assert_close(ways[:, 2], module.decode(noise[1:]))
+    middle = slerp(*noise[:2].flatten(1).split(1), 0.5).view(1, 1, SIZE, SIZE)
+    torch.testing.assert_close(ways[:1, 1], module.decode(middle))
+    images = module.decode(noise[:2])
+    known = module.encode(images, iterations=ENCODING_ITERATIONS)
+    found = module.interpolate(images, [0, 1])
+    torch.testing.assert_close(found[0], module.decode(known))
+    needy = ddpm(network=unet(num_classes=2))
+    with pytest.raises(ValueError, match="of which class are the images"):
+        needy.interpolate(images, [0, 1])

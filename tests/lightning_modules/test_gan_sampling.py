@@ -37,6 +37,19 @@ def test_the_ends_of_an_interpolation_are_samples() -> None:
     torch.testing.assert_close(shown["interpolation"][:, -1], shown["samples"][8:16])
 
 
+def test_ways_lead_from_each_sample_to_the_next_within_a_class() -> None:
+    module = gan(generator=Generator(num_classes=3)).eval()
+    ways = module.interpolate([3, 4, 5], [0, 0.5, 1], label=1)
+    assert ways.shape == (2, 3, 1, SIZE, SIZE)
+    ends = module.sample(3, seeds=[3, 4, 5], labels=torch.ones(3).long())
+    torch.testing.assert_close(ways[:, 0], ends[:-1])
+    torch.testing.assert_close(ways[:, -1], ends[1:])
+    # Without a class that of the first end, here 3 % 3.
+    torch.testing.assert_close(module.interpolate([3, 4], [0])[0], module.sample(1, seeds=[3]))
+    with pytest.raises(ValueError, match="knows no latents of given images"):
+        module.interpolate(ends, [0, 1])
+
+
 def test_images_of_truncated_latents_have_a_protocol_of_their_own() -> None:
     plain, truncated = gan().eval(), gan(truncation=0.1).eval()
     assert plain.sampling_record()["sampler"] == "generator"
