@@ -64,21 +64,29 @@ def for_the_resumed_run(arguments: list[str]) -> list[str]:
 def clear_errors() -> Iterator[None]:
     """End a single job at its error with one line.
 
-    Of a sweep in this process the other jobs go on, and the failures are told at its end; a job in
-    a process of its own hands its error to the launcher.
+    Of a sweep the other jobs go on, and the failures are told at its end; a job in a process of its
+    own leaves word of it to the process of the sweep.
     """
     try:
         yield
     except Exception as error:
         if HydraConfig.get().mode != RunMode.MULTIRUN:
             fail(error)
-        if not in_one_process():
-            raise
         if not _expected(error):
             traceback.print_exception(error)
         job = " ".join(HydraConfig.get().overrides.task)
         print(f"job failed: {job}: {one_line(error)}", file=sys.stderr, flush=True)
-        _failed.append((job, one_line(error)))
+        if in_one_process():
+            note_failure(job, one_line(error))
+        else:
+            from job_process import tell_failure
+
+            tell_failure(HydraConfig.get().sweep.dir, job, one_line(error))
+
+
+def note_failure(job: str, reason: str) -> None:
+    """Keep a failed job of a sweep to be told at its end."""
+    _failed.append((job, reason))
 
 
 def in_one_process() -> bool:

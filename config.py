@@ -151,10 +151,30 @@ class Evaluate(Use):
     extractor_sha256: str | None = None
 
 
+@dataclass
+class Sweep:
+    """What ``sweep.py`` takes; values are in ``conf/sweep.yaml``."""
+
+    study: str = MISSING
+    runs: str = MISSING
+    sampler: str = MISSING
+    trials: int | None = None
+    metric: str = MISSING
+    direction: str = MISSING
+    prune: bool = MISSING
+    startup_trials: int = MISSING
+    warmup_images: int = MISSING
+    seed: int = MISSING
+    devices: list[Any] = field(default_factory=list)
+    train: list[str] = field(default_factory=list)
+    space: dict[str, Any] = field(default_factory=dict)
+
+
 def register() -> None:
     """Put the schemas where the defaults lists of ``conf/*.yaml`` find them."""
     store = ConfigStore.instance()
-    for name, schema in {"train": Train, "sample": Sample, "evaluate": Evaluate}.items():
+    schemas = {"train": Train, "sample": Sample, "evaluate": Evaluate, "sweep": Sweep}
+    for name, schema in schemas.items():
         store.store(name=f"{name}_schema", node=schema)
 
 

@@ -46,7 +46,8 @@ def evaluate(cfg: DictConfig) -> list[dict[str, Any]]:
     if run.fabric.is_global_zero:
         for entry in entries:
             add_entry(path, {**entry, "seconds": seconds})
-            print_table(entry)
+            if group is None or not group.tells_all:
+                print_table(entry)
         if entries:
             print(f"\nwrote {path}")
     return entries

@@ -14,6 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 import command_line
+import job_process
 
 if TYPE_CHECKING:
     from experiment import Experiment, Parts
@@ -35,6 +36,9 @@ def train(cfg: DictConfig) -> Experiment | None:
     import experiment
     import summary
 
+    if HydraConfig.get().mode == RunMode.MULTIRUN and not command_line.in_one_process():
+        train_alone(cfg)
+        return None
     with ExitStack() as at_the_end:
         opened = open_run(cfg, at_the_end)
         if opened is None:
@@ -65,7 +69,7 @@ def open_run(cfg: DictConfig, at_the_end: ExitStack) -> tuple[Run, Parts] | None
     resumed, config["resume"] = config["resume"], None
     title = experiment.title(HydraConfig.get().runtime.choices)
     if HydraConfig.get().mode == RunMode.MULTIRUN and not resumed:
-        resumed = run_folder.enter_sweep(config, title, sys.argv[1:])
+        resumed = run_folder.enter_sweep(config, title, job_process.sweep_arguments())
         if resumed and run_folder.finished(resumed):
             print(f"{resumed} is finished already", flush=True)
             return None
@@ -82,6 +86,25 @@ def open_run(cfg: DictConfig, at_the_end: ExitStack) -> tuple[Run, Parts] | None
     return run, parts
 
 
+def train_alone(cfg: DictConfig) -> None:
+    """Train a job of a sweep by a command of its own, unless an earlier call finished it."""
+    import experiment
+    import run_folder
+
+    config = experiment.resolve(cfg)
+    if config["trainer"]["num_nodes"] != 1:
+        raise ValueError("a job of a sweep is on one node; train over several by srun or torchrun")
+    choices, job = HydraConfig.get().runtime.choices, list(HydraConfig.get().overrides.task)
+    title = experiment.title(choices)
+    folder = run_folder.enter_sweep(config, title, job_process.sweep_arguments())
+    if folder is None:
+        job_process.train([*job, f"name={config['name']}", f"group={config['group']}"])
+    elif run_folder.finished(folder):
+        print(f"{folder} is finished already", flush=True)
+    else:
+        job_process.train([f"resume={folder}", *job])
+
+
 def refuse_unsafe_multirun(config: dict[str, Any]) -> None:
     """Refuse ``-m`` over several devices in one process: a second job would lose data silently."""
     if HydraConfig.get().mode != RunMode.MULTIRUN or not command_line.in_one_process():
@@ -92,10 +115,12 @@ def refuse_unsafe_multirun(config: dict[str, Any]) -> None:
         job = shlex.join(HydraConfig.get().overrides.task)
         raise ValueError(
             f"trainer.devices={devices} in a sweep whose jobs share one process: the second would "
-            f"train on part of its data unnoticed; start the job alone: python train.py {job}"
+            "train on part of its data unnoticed; give each job processes of its own by "
+            f"hydra/launcher=local, or start the job alone: python train.py {job}"
         )
 
 
 if __name__ == "__main__":
+    job_process.remember(sys.argv[1:])
     sys.argv[1:] = command_line.for_the_resumed_run(sys.argv[1:])
     command_line.run(main)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import inspect
+import typing
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from hydra.errors import InstantiationException
@@ -24,6 +26,9 @@ from schema_check import resolve_target
 
 # Images, or of a task on given images the results of each.
 USUAL_N = defaultdict(lambda: 1, evaluate=10_000, generate=64, interpolate=2)
+
+
+NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass
@@ -48,14 +53,17 @@ class RunInUse:
         """What the run's data hold, as they declare it: "images" or "points"."""
         return str(getattr(resolve_target(self.config["data"]["_target_"], "data"), "content", ""))
 
-    def variant(self, sampling: Mapping[str, Any], weights: str) -> ImageModule:
-        """Give the model again, with other settings of sampling and other weights.
+    def variant(
+        self, sampling: Mapping[str, Any], weights: str, restoring: Mapping[str, Any] = NONE
+    ) -> ImageModule:
+        """Give the model again, with other settings of sampling or restoring, other weights.
 
         Raises:
             ValueError: for settings that the method has not, or that contradict each other.
         """
         config = copy.deepcopy(self.config)
         _apply_sampling(config, dict(sampling))
+        _apply_restoring(config, dict(restoring))
         experiment.check_plain(config)
         try:
             module = experiment.load(self.folder, config, self.asked["checkpoint"], weights)
@@ -134,16 +142,22 @@ def _apply_sampling(config: dict[str, Any], asked: dict[str, Any]) -> None:
 
 
 def _apply_restoring(config: dict[str, Any], asked: dict[str, Any]) -> None:
-    """Replace how the method restores, where it may be told; ``asked`` names the class of it."""
-    wanted = {k: value for k, value in asked.items() if value is not None and k != "_target_"}
-    method = config["method"]
-    taken = inspect.signature(resolve_target(method["_target_"], "method")).parameters
-    if wanted and "restoring" not in taken:
-        name = method["_target_"].rsplit(".", 1)[-1]
-        raise ConfigError(f"{name} has no restoring.{next(iter(wanted))}; it takes none")
-    if wanted:
-        own = method.get("restoring") or {"_target_": asked["_target_"]}
-        method["restoring"] = {**own, **wanted}
+    """Replace settings of the method's ``restoring``; an old run states none of them."""
+    wanted = {key: value for key, value in asked.items() if value is not None}
+    if not wanted:
+        return
+    target = resolve_target(config["method"]["_target_"], "method")
+    hint = typing.get_type_hints(target.__init__).get("restoring")
+    kinds = [part for part in (hint, *typing.get_args(hint)) if inspect.isclass(part)]
+    if not kinds:
+        raise ConfigError(f"{target.__name__} has no settings of restoring; leave them out")
+    default = {"_target_": f"{kinds[0].__module__}.{kinds[0].__qualname__}"}
+    own = config["method"]["restoring"] = config["method"].get("restoring") or default
+    known = list(inspect.signature(kinds[0]).parameters)
+    for key, value in wanted.items():
+        if key not in known:
+            raise ConfigError(f"{target.__name__} has no restoring.{key}{nearest(key, known)}")
+        own[key] = value
 
 
 def launch(trainer: dict[str, Any]) -> Fabric:

@@ -2,8 +2,9 @@
 
 ``python benchmarks/stacked_dae.py [--labels N ...] [--seeds N] [--share S] [--results FILE.json]``
 
-On the whole of Fashion-MNIST, three layers of 300 units. Two styles: sigmoid units, cross-entropy
-and plain gradient descent as Vincent et al. (2010), or rectified units, squared error and Adam.
+On the whole of Fashion-MNIST, three layers of 300 units. Three styles: sigmoid units, cross-entropy
+and plain gradient descent as Vincent et al. (2010), with their initial weights or with those that
+Glorot & Bengio (2010) found for sigmoid units; or rectified units, squared error and Adam.
 Three beginnings: none, a stack of plain autoencoders, a stack of denoising ones; these see all
 training images, without labels. Each beginning has the same number of images with labels and the
 same three learning rates to choose from, by the error on validation images with the first seed; the
@@ -37,22 +38,24 @@ from config import register  # noqa: E402
 
 State = dict[str, Any]
 UNITS, LAYERS, BATCH = 300, 3, 100
-PRETRAIN_IMAGES = 165_000
-"""For each layer: three times the training images."""
-FINETUNE_IMAGES = {1_000: 60_000, 10_000: 150_000, 55_000: 330_000}
+PRETRAIN_IMAGES = 110_000
+"""For each layer: twice the training images."""
+FINETUNE_IMAGES = {1_000: 60_000, 10_000: 120_000, 55_000: 275_000}
 """By the number of labels."""
 COMMON = [
     "method=sdae", "data=fashion_mnist", f"data.batch_size={BATCH}", "callbacks=none",
     "logger=none", "trainer.precision=32-true", f"method.network.widths={[UNITS] * LAYERS}",
 ]  # fmt: skip
+OLD = [
+    "method.network.activation=sigmoid", "method.loss=bce",
+    "optimizer@method.optimizer=sgd", "method.decay=constant",
+]  # fmt: skip
 STYLES: dict[str, tuple[list[str], list[float], list[float]]] = {
     "sigmoid, 2010": (
-        [
-            "method.network.activation=sigmoid", "method.loss=bce",
-            "optimizer@method.optimizer=sgd", "method.decay=constant",
-        ],
-        [0.01, 0.03, 0.1],
-        [0.1, 0.3, 1.0],
+        [*OLD, "method.network.initialisation=vincent"], [0.01, 0.03, 0.1], [0.3, 1.0, 3.0],
+    ),
+    "sigmoid, Glorot": (
+        [*OLD, "method.network.initialisation=glorot"], [0.01, 0.03, 0.1], [0.1, 0.3, 1.0],
     ),
     "ReLU, Adam": (
         ["method.network.activation=relu", "method.loss=mse", "method.decay=cosine"],
@@ -197,7 +200,7 @@ def report(
             rows.append(
                 f"| {style} | {beginning} | " + " | ".join(map(text, found.values())) + " |"
             )
-            lines[f"{style.split()[0].strip(',')}, {beginning}"] = [
+            lines[f"{style}, {beginning}"] = [
                 (labels, mean) for labels, (mean, _, _) in found.items()
             ]
     chart = line_plot(lines, "Fashion-MNIST, test error", "labels", "per cent", log_x=True)

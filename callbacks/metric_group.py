@@ -44,8 +44,10 @@ class UsedRun(Protocol):
     @property
     def share(self) -> tuple[int, int]: ...
 
-    def variant(self, sampling: Mapping[str, Any], weights: str) -> ImageModule:
-        """Give the model again, with other settings of sampling and other weights."""
+    def variant(
+        self, sampling: Mapping[str, Any], weights: str, restoring: Mapping[str, Any] = ...
+    ) -> ImageModule:
+        """Give the model again, with other settings of sampling or restoring, other weights."""
 
 
 class Finding(NamedTuple):
@@ -82,12 +84,14 @@ class Report:
         rows: of one table, by column.
         charts: by the name of a file.
         text: to print.
+        files: further ones, their text by name.
     """
 
     findings: list[Finding] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
     charts: dict[str, Chart] = field(default_factory=dict)
     text: str = ""
+    files: dict[str, str] = field(default_factory=dict)
 
 
 class MetricGroup(ABC):
@@ -95,9 +99,11 @@ class MetricGroup(ABC):
 
     Attributes:
         capability: what a method must provide (see ``lightning_modules.base``).
+        tells_all: whether its text says what was found, so that no entry need be printed.
     """
 
     capability: str
+    tells_all: bool = False
 
     @abstractmethod
     def check(self, run: UsedRun) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,21 +12,16 @@ from torch import Tensor
 
 from callbacks.pictures import log_picture, save_picture
 from callbacks.restoration_plot import Scores, charts
+from callbacks.restoration_scores import keyed, test_chunks, tune
 from callbacks.run_record import record_protocol
 from callbacks.tracker import Tracker, plain_protocol
-from functional.images import to_float, to_uint8
+from functional.images import to_uint8
 from functional.restore_tasks import RestoreTask
-from functional.seeding import derive_seed, image_seeds
+from functional.seeding import image_seeds
 from lightning_modules.base import ImageModule
-from metrics.classical import TUNING_IMAGES, baselines, tuned_strengths
+from metrics.classical import baselines
 from metrics.generation import GenerationMetrics
-from metrics.protocol import metric_key
 from metrics.score_table import ScoreTable
-
-log = logging.getLogger(__name__)
-
-CHUNK = 50
-"""Images restored at once, at most; few, so that processes have about equal shares of n."""
 
 Outputs = dict[str, tuple[Tensor, Tensor | None]]
 """By name: images ``(N, C, H, W)`` in [-1, 1], and bool ``(N, 1, H, W)``, what is hidden, or None.
@@ -120,7 +114,8 @@ class RestorationTracker(Tracker):
         """Report the scores of a task; give them by the name of the outputs."""
         table = ScoreTable(self._fid_scorer if final else lambda: None)
         if final:
-            self._strengths[task.name] = self._tune(trainer, module, task)
+            data = trainer.datamodule  # type: ignore[attr-defined]
+            self._strengths[task.name] = tune(data, module, task, self.seed)
         for indices, clean in self._chunks(trainer, module, n):
             for name, (images, hidden) in self._outputs(
                 module, task, indices, clean, final
@@ -130,19 +125,11 @@ class RestorationTracker(Tracker):
         found = table.compute()
         for name, scores in found.items():
             place = "/".join(["restore", task.name, *filter(None, [name])])
-            values |= self._keyed(place, scores, n)
+            values |= keyed(place, scores, self.extractor_name, n)
         for key, value in values.items():
             module.report(key, value)
         self._record(trainer, module, task, n, values)
         return found
-
-    def _keyed(self, place: str, scores: dict[str, float], n: int) -> dict[str, float]:
-        """Give ``scores`` by their keys; those in features say which features, of how many."""
-        features = (self.extractor_name, n)
-        return {
-            metric_key(place, name, *(features if name.startswith("fid") else ())): value
-            for name, value in scores.items()
-        }
 
     def _outputs(
         self, module: ImageModule, task: RestoreTask, indices: Tensor, clean: Tensor, final: bool
@@ -160,27 +147,11 @@ class RestorationTracker(Tracker):
             outputs |= {name: (images.cpu(), hidden) for name, images in found.items()}
         return outputs
 
-    def _tune(self, trainer: Trainer, module: ImageModule, task: RestoreTask) -> dict[str, float]:
-        """Give the strengths of the classical filters, chosen on the first training images."""
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        clean = to_float(next(data.uint8_batches("train", TUNING_IMAGES)).to(module.device))
-        seeds = image_seeds(derive_seed(self.seed, TUNING_IMAGES), range(len(clean)))
-        strengths = tuned_strengths(clean, task.operator(seeds, module.device))
-        for name, strength in strengths.items():
-            log.info("restore/%s: %s at strength %.3g", task.name, name, strength)
-        return strengths
-
     def _chunks(
         self, trainer: Trainer, module: ImageModule, n: int
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Give this process's indices and test images, float32 on the CPU, a chunk at a time."""
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        size = min(CHUNK, module.chunk_size)
-        batches = data.uint8_batches("test", size)
-        for number, start in enumerate(range(0, n, size)):
-            images = next(batches)[: n - start]
-            if number % trainer.world_size == trainer.global_rank:
-                yield torch.arange(start, start + len(images)), to_float(images)
+        share = trainer.global_rank, trainer.world_size
+        return test_chunks(trainer.datamodule, module, n, share)  # type: ignore[attr-defined]
 
     def _fid_scorer(self) -> GenerationMetrics | None:
         return None if self.extractor is None else self.scorer(["fid"])
@@ -190,7 +161,7 @@ class RestorationTracker(Tracker):
         scorer = self.scorer(["fid"])
         for indices, clean in self._chunks(trainer, module, n):
             scorer.update(to_uint8(clean), indices)
-        values = self._keyed("restore/floor", scorer.compute(), n)
+        values = keyed("restore/floor", scorer.compute(), self.extractor_name, n)
         for key, value in values.items():
             module.report(key, value)
         record_protocol(trainer, self.protocol(trainer, n, "raw", {"sampler": "none"}), values)

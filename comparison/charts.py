@@ -18,8 +18,9 @@ MARKS = "osD^vPX*"
 
 
 def write_report(report: Report, folder: Path, name: str) -> list[Path]:
-    """Write the rows as ``<name>.csv`` and every chart as a PNG file; give the paths."""
+    """Write the rows as ``<name>.csv``, charts as PNG files, further files; give the paths."""
     files = {f"{chart}.png": png(draw(what)) for chart, what in report.charts.items()}
+    files |= {file: text.encode() for file, text in report.files.items()}
     if report.rows:
         files[f"{name}.csv"] = table(report.rows).encode()
     return write_all(folder, files)

@@ -51,9 +51,13 @@ class Score:
 
 def sampling(record: ProtocolRecord) -> str:
     """Give sampler, evaluations and what else of a record a table names a row after."""
-    if record.corruption is not None or record.sampler in ("one pass", "generator", "none"):
+    sampler = record.sampler.removeprefix("generator, ")
+    if record.corruption is not None:
+        # After "restore TASK", where a method has several ways.
+        sampler = sampler.partition(", ")[2]
+    if sampler in ("", "one pass", "generator", "none"):
         return ""
-    told = [record.sampler.removeprefix("generator, ")]
+    told = [sampler]
     told += [f"{record.nfe} NFE"] if record.nfe > 1 else []
     told += [f"eta {record.eta:g}"] if record.eta else []
     told += [f"guidance {record.guidance:g}"] if record.guidance else []

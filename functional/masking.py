@@ -134,6 +134,43 @@ MASKS: dict[str, Callable[[Pair, int, Noise], Tensor]] = {
 }
 
 
+def box_mask(image: Pair, ratio: float, noise: Noise) -> Tensor:
+    """Give bool ``(N, 1, *image)``: a square over about ``ratio`` of the pixels, at random.
+
+    Raises:
+        ValueError: where it hides none, or does not fit.
+    """
+    side = round(math.sqrt(ratio * image[0] * image[1]))
+    if not 1 <= side < max(image) or side > min(image):
+        raise ValueError(f"a box over {ratio:g} of {image[0]} x {image[1]} pixels has side {side}")
+    inside = []
+    for pixels, where in zip(image, uniform(noise, 2).unbind(dim=1), strict=True):
+        first = (where * (pixels - side + 1)).long().clamp(max=pixels - side)[:, None]
+        place = torch.arange(pixels, device=first.device)
+        inside.append((place >= first) & (place < first + side))
+    return (inside[0][:, :, None] & inside[1][:, None, :])[:, None]
+
+
+def outpaint_mask(image: Pair, ratio: float, noise: Noise) -> Tensor:
+    """Give bool ``(1, 1, *image)``: the share ``ratio`` of the columns, on the right.
+
+    Raises:
+        ValueError: where that is none or all.
+    """
+    columns = round(ratio * image[1])
+    if not 0 < columns < image[1]:
+        raise ValueError(f"{ratio:g} of {image[1]} columns hide {columns}; leave some, hide some")
+    hidden = torch.arange(image[1]) >= image[1] - columns
+    return hidden.expand(1, 1, *image)
+
+
+REGIONS: dict[str, Callable[[Pair, float, Noise], Tensor]] = {
+    "box": box_mask,
+    "outpaint": outpaint_mask,
+}
+"""Masks of pixels in one piece, by name: image, share hidden and noise give what is hidden."""
+
+
 def draw_mask(kind: str, grid: Pair, ratio: float, noise: Noise) -> Tensor:
     """Give the places ``(N, K)`` of the visible patches, K from :func:`keep_count`.
 

@@ -10,7 +10,7 @@ import torch
 
 from functional.corruption import Corruption, Gaussian, Masking, SaltAndPepper, Shape
 from functional.degradation import JPEG, Blur, Downsample, Grey
-from functional.masking import MASKS, MaskOperator, check_kind, draw_mask, keep_count
+from functional.masking import MASKS, REGIONS, MaskOperator, check_kind, draw_mask, keep_count
 from functional.operators import Operator
 from functional.patches import Pair, hidden_patches, patch_grid, pixels_of_patches
 from functional.seeding import ImageNoise
@@ -76,7 +76,8 @@ def restore_task(name: str, shape: Shape) -> RestoreTask:
     """Give the task of that name on images of ``shape`` (C, H, W).
 
     ``denoise-0.5``, ``deblur-1.5``, ``inpaint-50``, ``salt_pepper-30``, ``super-resolve-2``,
-    ``jpeg-10`` (see ``CORRUPTIONS``), ``colorize``, or a mask of patches such as ``random-75``.
+    ``jpeg-10`` (see ``CORRUPTIONS``), ``colorize``, or a mask: patches such as ``random-75``, a
+    square at random such as ``box-25``, the columns on the right such as ``outpaint-50``.
 
     Raises:
         ValueError: for another name, a strength that makes no sense, or images that it is not for.
@@ -84,7 +85,7 @@ def restore_task(name: str, shape: Shape) -> RestoreTask:
     if name == "colorize":
         return corruption_task(name, Grey(), shape)
     kind, strength = split_name(name)
-    if kind in MASKS:
+    if kind in MASKS or kind in REGIONS:
         return mask_task(name, shape[1:], (PATCH, PATCH))
     if kind not in CORRUPTIONS or strength is None:
         examples = [f"{key}-{example}" for key, (example, _) in CORRUPTIONS.items()]
@@ -100,7 +101,7 @@ def restore_task(name: str, shape: Shape) -> RestoreTask:
 
 def split_name(name: str) -> tuple[str, float | None]:
     """Give a task's kind and its strength: ``denoise-0.5`` is ("denoise", 0.5)."""
-    for kind in [*CORRUPTIONS, *MASKS]:
+    for kind in [*CORRUPTIONS, *MASKS, *REGIONS]:
         if name.startswith(f"{kind}-"):
             try:
                 return kind, float(name.removeprefix(f"{kind}-"))
@@ -110,10 +111,11 @@ def split_name(name: str) -> tuple[str, float | None]:
 
 
 def mask_task(name: str, image: Pair, patch: Pair) -> RestoreTask:
-    """Give the task ``<kind>-<per cent>`` of patches hidden, e.g. ``block-75``.
+    """Give the task ``<kind>-<per cent>`` of patches or pixels hidden, e.g. ``block-75``.
 
     Args:
-        name: a kind of ``functional.masking.MASKS`` and the share hidden, in per cent.
+        name: a kind of ``functional.masking.MASKS`` or ``REGIONS`` and the share hidden, in per
+            cent.
         image, patch: (height, width) in pixels.
 
     Raises:
@@ -122,6 +124,8 @@ def mask_task(name: str, image: Pair, patch: Pair) -> RestoreTask:
     kind, _, percent = name.partition("-")
     if not percent.isdecimal():
         raise ValueError(f"unknown task {name!r}; expected, say, random-75, block-50 or grid-75")
+    if kind in REGIONS:
+        return region_task(name, image)
     check_kind(kind)
     grid, ratio = patch_grid(image, patch), int(percent) / 100
     patches = grid[0] * grid[1]
@@ -133,3 +137,15 @@ def mask_task(name: str, image: Pair, patch: Pair) -> RestoreTask:
         return MaskOperator(name, pixels_of_patches(hidden_patches(visible, patches), patch, image))
 
     return RestoreTask(name, operator, f"{name} in patches of {patch[0]} x {patch[1]}")
+
+
+def region_task(name: str, image: Pair) -> RestoreTask:
+    """Give the task ``<kind>-<per cent>`` of a piece hidden, e.g. ``box-25``; see ``mask_task``."""
+    kind, _, percent = name.partition("-")
+    ratio = int(percent) / 100
+    REGIONS[kind](image, ratio, ImageNoise([0]))
+
+    def operator(seeds: Sequence[int], device: torch.device) -> MaskOperator:
+        return MaskOperator(name, REGIONS[kind](image, ratio, ImageNoise(seeds, device)).to(device))
+
+    return RestoreTask(name, operator, f"{name} of the pixels")

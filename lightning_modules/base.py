@@ -44,12 +44,14 @@ class ImageModule(LightningModule):
         autocast_dtype: of the run's mixed precision, or None; set when the module is built.
         chunk_size: images made at once; work is cut at multiples of it whatever the number of
             processes, so that the same seeds give the same bytes.
+        restoring: how the method restores, where it has settings of that.
     """
 
     capabilities: frozenset[str] = frozenset()
     ema_modules: tuple[str, ...] = ()
     image_shape: tuple[int, int, int]
     chunk_size: int = 250
+    restoring: Any = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,12 +81,7 @@ class ImageModule(LightningModule):
         raise NotImplementedError(f"{type(self).__name__} cannot restore")
 
     def vary(
-        self,
-        images: Tensor,
-        strength: float,
-        *,
-        seeds: Sequence[int],
-        labels: Tensor | None = None,
+        self, images: Tensor, strength: float, *, seeds: Sequence[int], labels: Tensor | None = None
     ) -> Tensor:
         """Give images kin to ``images``, those themselves at ``strength`` 0 and new ones at 1."""
         raise NotImplementedError(f"{type(self).__name__} cannot vary images")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from functional.images import to_uint8
+from functional.linear_operators import linear_operator
 
 RANGE = 255.0
 SMALLEST_ERROR = 1 / 12
@@ -105,3 +109,18 @@ def image_scores(restored: Tensor, clean: Tensor, hidden: Tensor | None) -> dict
         scores |= {"psnr-pasted": psnr(pasted, y), "ssim-pasted": ssim(pasted, y)}
         scores["ssim-masked-pasted"] = ssim(pasted, y, hidden)
     return scores
+
+
+def consistency(restored: Tensor, measured: Tensor, operator: Any) -> Tensor:
+    """Give the root mean square of A x - y of each image, ``(N,)``, for images in [-1, 1].
+
+    Noise is left out of A: where y has some, the truth itself is its standard deviation away.
+
+    Args:
+        restored, measured: x and y, ``(N, C, H, W)``.
+        operator: what was done; where it is not linear, as it is.
+    """
+    with contextlib.suppress(ValueError):
+        operator = linear_operator(operator)
+    apart: Tensor = operator.apply(restored) - measured
+    return apart.square().mean(dim=(1, 2, 3)).sqrt()

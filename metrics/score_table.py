@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -27,7 +27,13 @@ class ScoreTable:
         self._fids: dict[str, dict[str, GenerationMetrics]] = {}
 
     def add(
-        self, name: str, indices: Tensor, images: Tensor, clean: Tensor, hidden: Tensor | None
+        self,
+        name: str,
+        indices: Tensor,
+        images: Tensor,
+        clean: Tensor,
+        hidden: Tensor | None,
+        further: Mapping[str, Tensor] | None = None,
     ) -> None:
         """Score outputs ``images`` of ``clean``, ``(N, C, H, W)`` in [-1, 1] on the CPU.
 
@@ -35,8 +41,9 @@ class ScoreTable:
             name: of the set.
             indices: int64 ``(N,)``, places of the images in their split.
             hidden: bool ``(N, 1, H, W)``, the pixels that were hidden; None where none was.
+            further: scores ``(N,)`` of each image, by name.
         """
-        scores = image_scores(images, clean, hidden)
+        scores = image_scores(images, clean, hidden) | dict(further or {})
         self._names[name] = list(scores)
         values = torch.stack([indices.double(), *scores.values()], dim=1)
         self._rows.setdefault(name, []).append(values)

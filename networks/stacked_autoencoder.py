@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import cast
 
@@ -13,6 +13,19 @@ from torch import Tensor, nn
 
 from networks.autoencoder import ACTIVATIONS
 from networks.blocks import check_choice, check_images
+
+
+def _glorot(activation: str, inputs: int, outputs: int) -> float:
+    return (4 if activation == "sigmoid" else 1) * math.sqrt(6 / (inputs + outputs))
+
+
+INITIALISATIONS: dict[str, Callable[[str, int, int], float]] = {
+    "vincent": lambda activation, inputs, outputs: 1 / math.sqrt(inputs),
+    "glorot": _glorot,
+    "he": lambda activation, inputs, outputs: math.sqrt(6 / inputs),
+}
+"""Bounds of uniform weights: of Vincent et al. (2010); of Glorot & Bengio (2010), for sigmoid units
+four times as wide; of He et al. (2015)."""
 
 
 class StackedAutoencoder(nn.Module):
@@ -28,9 +41,8 @@ class StackedAutoencoder(nn.Module):
         activation: a name of ``networks.autoencoder.ACTIVATIONS``.
         tied: decode with the transposed matrix of the encoder.
         num_classes: outputs of the classifier on top.
-
-    Weights are drawn as in 2010, uniformly within 1 / sqrt(inputs), for sigmoid and tanh; for
-    rectified units from He et al. (2015). Biases begin at 0.
+        initialisation: of the weights; a name of ``INITIALISATIONS``; None is "he" for rectified
+            units and "vincent" for others. Biases begin at 0.
     """
 
     def __init__(
@@ -41,6 +53,7 @@ class StackedAutoencoder(nn.Module):
         activation: str,
         tied: bool,
         num_classes: int,
+        initialisation: str | None = None,
     ) -> None:
         super().__init__()
         check_choice("activation", activation, tuple(ACTIVATIONS))
@@ -58,17 +71,14 @@ class StackedAutoencoder(nn.Module):
         else:
             self.decoders = nn.ModuleList(nn.Linear(b, a) for a, b in pairwise(sizes))
         self.head = nn.Linear(sizes[-1], num_classes)
-        self.apply(self._initialise)
-
-    def _initialise(self, module: nn.Module) -> None:
-        if not isinstance(module, nn.Linear):
-            return
-        if self.activation_name in ("relu", "silu"):
-            nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
-        else:
-            limit = 1 / math.sqrt(module.in_features)
-            nn.init.uniform_(module.weight, -limit, limit)
-        nn.init.zeros_(module.bias)
+        rectified = activation in ("relu", "silu")
+        chosen = initialisation or ("he" if rectified else "vincent")
+        check_choice("initialisation", chosen, tuple(INITIALISATIONS))
+        for linear in (module for module in self.modules() if isinstance(module, nn.Linear)):
+            units = "none" if linear is self.head else activation
+            bound = INITIALISATIONS[chosen](units, linear.in_features, linear.out_features)
+            nn.init.uniform_(linear.weight, -bound, bound)
+            nn.init.zeros_(linear.bias)
 
     @property
     def layers(self) -> int:

@@ -12,16 +12,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
 
 import evaluate
 from config import ConfigError
 from datamodules.plain_folder import open_plain_folder
-from metrics.draws import FidelityDraws
-from metrics.extractors import FMNIST_CNN_WEIGHTS, build_extractor
+from metrics.extractors import build_extractor
 from metrics.protocol import ProtocolRecord
 from metrics.remembered import Remembered
-from metrics.statistics_file import read_statistics
 from tests.compose import composed, refused
 from tests.metrics.conftest import MINI
 from tests.metrics.conftest import inception_weights as inception_weights
@@ -85,7 +82,7 @@ def assert_equal_to_torch_fidelity(
         # Their kernel of KID, with values of 1 to 10, is in float32.
         near = pytest.approx(theirs[NAMES[name]], rel=1e-4, abs=1e-6 if name == "kid" else 0)
         assert ours[name] == near, name
-    assert ours["kid"] > 1e-3 and ours["inception_score"] > 1.001
+    assert ours["kid"] > 1e-3 and ours["inception_score"] > 1
 
 
 def test_two_folders_score_as_torch_fidelity_scores_them_with_one_network(folders: Path) -> None:
@@ -140,26 +137,6 @@ def test_two_folders_score_as_torch_fidelity_scores_them_with_inception(
     )  # fmt: skip
 
 
-def test_draws_of_kid_and_splits_of_the_inception_score_are_those_of_torch_fidelity() -> None:
-    """With more images than a subset has, and a number that ten does not divide."""
-    pytest.importorskip("torch_fidelity")
-    from torch_fidelity.metric_isc import isc_features_to_metric
-    from torch_fidelity.metric_kid import kid_features_to_metric
-
-    from metrics.scores import inception_score, kernel_distance
-
-    draws = torch.Generator().manual_seed(0)
-    x, y = torch.randn(73, 5, generator=draws), 1 + torch.randn(61, 5, generator=draws)
-    settings = {"kid_subsets": 7, "kid_subset_size": 20, "rng_seed": 3, "verbose": False}
-    theirs = kid_features_to_metric(x, y, **settings)
-    ours = kernel_distance(x, y, subsets=7, subset_size=20, seed=3, draws=FidelityDraws)
-    assert list(ours) == pytest.approx(list(theirs.values()), rel=1e-4)
-    wanted = isc_features_to_metric(x, 10, True, 3)
-    assert list(inception_score(x, seed=3, draws=FidelityDraws)) == pytest.approx(
-        list(wanted.values()), rel=1e-6
-    )
-
-
 SMALL = ["extractor=fmnist_cnn", "batch_size=3", "metrics=[fid,kid,precision]"]
 
 
@@ -200,27 +177,6 @@ def test_batches_change_nothing_and_a_first_part_can_be_scored(folders: Path) ->
     entries = json.loads((folders / "made" / "evaluation.json").read_text())["evaluations"]
     assert [entry["protocol"]["n_generated"] for entry in entries] == [N, 8]
     assert entries[0]["protocol"]["sampler"] == "files"
-
-
-def test_features_are_those_of_the_pixels_and_the_weights(tmp_path: Path) -> None:
-    images = torch.arange(4 * 28 * 28).reshape(4, 1, 28, 28).remainder(251).to(torch.uint8)
-    first = Remembered(build_extractor("fmnist_cnn"), tmp_path)
-    wanted = first(images).features
-    again = Remembered(build_extractor("fmnist_cnn"), tmp_path)
-    assert torch.equal(again(images).features, wanted) and again.computed == 0
-    state = load_file(FMNIST_CNN_WEIGHTS)
-    state["classifier.bias"] += 1
-    (tmp_path / "other").mkdir()
-    save_file(state, tmp_path / "other" / "x.safetensors")
-    other = Remembered(
-        build_extractor("fmnist_cnn", str(tmp_path / "other" / "x.safetensors")), tmp_path
-    )
-    other(images)
-    again(images + 1)
-    assert other.computed == again.computed == 1
-    for path in tmp_path.glob("*.safetensors"):
-        path.write_bytes(path.read_bytes()[:50])
-    assert torch.equal(again(images).features, wanted) and again.computed == 2
 
 
 @pytest.mark.parametrize(
@@ -274,26 +230,7 @@ def test_statistics_of_a_file_score_as_the_folder_they_were_written_from(folders
     assert "kid needs the reference's images" in words and "metrics=[fid]" in words
 
 
-@pytest.mark.parametrize(
-    ("arrays", "words"),
-    [
-        ({"mu": np.zeros(128)}, "has no sigma; expected mu and sigma"),
-        ({"mu": np.zeros(4), "sigma": np.eye(4)}, "fmnist_cnn has 128 features"),
-        ({"mu": np.zeros(128), "sigma": np.triu(np.ones((128, 128)))}, "not symmetric"),
-    ],
-)
-def test_a_file_of_other_statistics_is_refused(
-    tmp_path: Path, arrays: dict[str, np.ndarray], words: str
-) -> None:
-    np.savez(tmp_path / "x.npz", **arrays)
-    with pytest.raises(ValueError, match=words):
-        read_statistics(tmp_path / "x.npz", build_extractor("fmnist_cnn"))
-
-
-def test_an_unequal_part_is_drawn_at_random_and_a_record_names_its_draws(folders: Path) -> None:
-    drawn = FidelityDraws(0).share(100, 20)
-    assert len(set(drawn.tolist())) == 20 and drawn.max() > 50
-    assert FidelityDraws(0).share(5, 5).tolist() == [0, 1, 2, 3, 4]
+def test_a_record_names_its_draws(folders: Path) -> None:
     score(folders, *SMALL)
     entry = json.loads((folders / "made" / "evaluation.json").read_text())["evaluations"][0]
     record = ProtocolRecord.from_dict(entry["protocol"])

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
 from torch import Tensor
 
 import command_line
+import job_process
 import run_folder
 import train
 from callbacks.checkpoints import read_checkpoint
-from callbacks.run_record import RunRecord, read_rows
+from callbacks.run_record import RunRecord, read_rows, write_json
 from config import ConfigError
 from tests.command import TINY, run
-from tests.compose import checked, job
+from tests.compose import checked, composed, job
 from tests.killing import kill_when
 
 MULTIRUN = ["hydra.mode=MULTIRUN", "hydra.job.num=0", "hydra.job.id=0"]
@@ -127,6 +131,7 @@ def test_more_than_one_device_is_refused_with_the_reason_and_the_command(tmp_pat
         cfg = job(*QUICK, *MULTIRUN, "trainer=ddp_cpu", devices, f"paths.runs={tmp_path}")
         with pytest.raises(ValueError, match="share one process.*train on part of its data") as e:
             train.train(cfg)
+        assert "hydra/launcher=local" in str(e.value)
         command = str(e.value).partition("start the job alone: ")[2]
         assert command.startswith("python train.py data=fake ") and devices in shlex.split(command)
     assert not list(tmp_path.iterdir())
@@ -194,3 +199,84 @@ def test_a_sweep_with_jobs_that_fail_does_the_others(tmp_path: Path) -> None:
     failed = run("train.py", *sweep, cwd=tmp_path, ok=False)
     assert failed.returncode == 1 and "2 jobs failed" in failed.stderr
     assert len(list((tmp_path / "runs").glob("*/run.json"))) == 2
+
+
+ALONE = ["hydra/launcher=local", "trainer=ddp_cpu", "trainer.devices=2"]
+
+
+def test_a_job_of_a_launcher_of_processes_is_a_command_of_its_own_or_goes_on_or_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commands: list[list[str]] = []
+    monkeypatch.setattr(job_process, "train", commands.append)
+    monkeypatch.setenv(job_process.SWEEP, '{"arguments": ["-m", "seed=0,1"], "visible": null}')
+    assert one_job(tmp_path, "seed=1", *ALONE) is None
+    ((*given, name, group),) = commands
+    assert "seed=1" in given and "trainer.devices=2" in given and not list(tmp_path.iterdir())
+    # The command trains that job, in the folder where the same sweep looks for it.
+    made = checked(*given, name, group)
+    run_folder.release(run_folder.create(made, ""))
+    assert made["group"].startswith("sweep-") and (tmp_path / made["name"] / "run.json").exists()
+    one_job(tmp_path, "seed=1", *ALONE)
+    assert commands[1] == [f"resume={tmp_path / made['name']}", *given]
+    write_json(tmp_path / made["name"] / "run.json", {"status": "finished"})
+    one_job(tmp_path, "seed=1", *ALONE)
+    assert len(commands) == 2 and "is finished already" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="on one node"):
+        one_job(tmp_path, "seed=1", *ALONE, "trainer.num_nodes=2")
+
+
+def test_a_job_in_its_own_process_tells_its_failure_to_the_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cfg = composed(*MULTIRUN, *ALONE, f"paths.runs={tmp_path}", return_hydra_config=True)
+    HydraConfig.instance().set_config(cfg)
+    (callback,) = (instantiate(node) for node in cfg.hydra.callbacks.values())
+    callback.on_multirun_start(cfg)
+    with command_line.clear_errors():
+        raise ValueError("no room")
+    assert command_line._failed == []
+    callback.on_multirun_end(cfg)
+    ((job_line, reason),) = command_line._failed
+    assert "trainer.devices=2" in job_line and reason == "no room"
+    assert not list((tmp_path / ".submitit").iterdir())
+
+
+def test_a_command_that_fails_gives_its_reason_and_is_no_rank_of_the_launcher(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    foreign = {"SLURM_NTASKS": "8", "LOCAL_RANK": "1", "SUBMITIT_EXECUTOR": "local"}
+    for name, value in {**foreign, "CUDA_VISIBLE_DEVICES": ""}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv(job_process.SWEEP, '{"arguments": [], "visible": "0,3"}')
+    env = job_process.environment(EXTRA="1")
+    assert env["CUDA_VISIBLE_DEVICES"] == "0,3" and env["EXTRA"] == "1"
+    assert not env.keys() & (foreign.keys() | {job_process.SWEEP})
+    script = tmp_path / "fails.py"
+    script.write_text("import sys; print('error: no disk', file=sys.stderr); sys.exit(1)")
+    monkeypatch.setattr(job_process, "command", lambda given: [sys.executable, str(script)])
+    with pytest.raises(ValueError, match="^no disk$"):
+        job_process.train(["seed=1"])
+    assert "error: no disk" in capsys.readouterr().err
+
+
+def test_launchers_that_ship_are_those_of_submitit() -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    kinds = {"local": ("LocalLauncher", 1), "slurm": ("SlurmLauncher", None)}
+    for name, (kind, at_once) in kinds.items():
+        node = composed(f"hydra/launcher={name}", return_hydra_config=True).hydra
+        assert node.launcher._target_.endswith(kind)
+        assert node.launcher.tasks_per_node == 1 and "failures" in node.callbacks
+        assert node.sweeper.max_batch_size == at_once
+
+
+@pytest.mark.slow
+def test_the_local_launcher_runs_jobs_of_two_processes_and_tells_one_that_fails(
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    sweep = ["-m", *ALONE, *QUICK, "data.batch_size=7777,8", "paths.runs=runs"]
+    done = run("train.py", *sweep, cwd=tmp_path, ok=False, timeout=900)
+    assert done.returncode == 1 and "error: 1 jobs failed" in done.stderr
+    (record,) = (json.loads(path.read_text()) for path in tmp_path.glob("runs/*/run.json"))
+    assert (record["status"], record["processes"]) == ("finished", 2)

@@ -184,7 +184,7 @@ def test_a_broken_file_among_many_is_named_and_the_others_are_done(
         ("ddpm", ["task=variation", "strength=1.2"], r"strength=1.2 lies outside \[0, 1\]"),
         ("ddpm", ["task=variation", "label=1"], "label is for style, interpolate"),
         ("ddpm", ["task=style", "label=2"], "label=2: this model has classes 0 to 1"),
-        ("mae", [*BOX, "restoring.steps=3"], "MAE has no restoring.steps; it takes none"),
+        ("mae", [*BOX, "restoring.steps=3"], "MAE has no settings of restoring"),
         ("ddpm", [*BOX, "restoring.restorer=ddim"], "unknown restorer 'ddim'; known: "),
         ("gan", ["task=style", "label=2"], "It can: generate, interpolate"),
         ("gan", ["task=interpolate"], "GAN knows no latents of given images"),

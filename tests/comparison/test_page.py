@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -143,32 +142,39 @@ def test_the_page_is_served_on_the_loopback_address_alone(place: Path) -> None:
         serving.shutdown()
 
 
-def test_a_watched_page_is_made_anew_when_a_run_changed_and_only_then(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_watched_page_is_made_anew_when_a_run_comes_and_only_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = run_folder(tmp_path / "runs" / "a", **final(14.0))
+    run_folder(tmp_path / "runs" / "first", **final(14.0))
     made: list[str] = []
-    looks: list[int] = []
+    read: list[tuple[str, bool]] = []
+    page = ""
+
+    def get(path: str) -> str:
+        with urllib.request.urlopen(f"{page}{path}") as answer:
+            return str(answer.read().decode())
 
     def rest(seconds: float) -> None:
-        looks.append(1)
-        if len(looks) == 2:
-            (folder / "run.json").write_text((folder / "run.json").read_text() + " ")
-            os.utime(folder / "run.json", ns=(1, 1))
-        if len(looks) == 4:
+        """In place of the pauses between two looks: what a browser reads then."""
+        nonlocal page
+        page = page or capsys.readouterr().out.split()[0]
+        read.append((get("version"), "second" in get("")))
+        if len(read) == 2:
+            run_folder(tmp_path / "runs" / "second", **final(12.0))
+        if len(read) == 4:
             raise KeyboardInterrupt
 
-    def compared(places: Any, output: Path, version: str, quiet: bool) -> Board | None:
+    def counted(places: Any, output: Path, version: str, quiet: bool) -> Board:
         made.append(version)
-        output.mkdir(exist_ok=True)
-        return None
+        return compare_runs(places, output, version, quiet)
 
+    compare_runs = compare.compare
     monkeypatch.setattr(serve.time, "sleep", rest)
-    monkeypatch.setattr(compare, "compare", compared)
+    monkeypatch.setattr(compare, "compare", counted)
     arguments = [str(tmp_path / "runs"), "--output", str(tmp_path / "out"), "--watch", "--port=0"]
     compare.main(arguments)
-    assert len(made) == 2 and made[0] != made[1]
-    assert (tmp_path / "out" / "version").read_text() == made[1]
+    assert made[0] != made[1] and page.startswith("http://127.0.0.1:")
+    assert read == [(made[0], False)] * 2 + [(made[1], True)] * 2
 
 
 @pytest.mark.parametrize(

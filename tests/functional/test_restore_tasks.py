@@ -19,7 +19,7 @@ def test_a_mask_is_of_the_seed_alone_and_hides_the_named_share(kind: str) -> Non
     assert torch.equal(task.operator([6], CPU).mask, masks[1:2])
 
 
-@pytest.mark.parametrize("name", [*NAMES, "colorize", "random-75"])
+@pytest.mark.parametrize("name", [*NAMES, "colorize", "random-75", "box-25", "outpaint-50"])
 def test_what_a_task_does_to_an_image_is_of_its_seed_alone_and_described(name: str) -> None:
     task = restore_task(name, (3, 8, 8))
     images = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -41,6 +41,15 @@ def test_a_task_s_operator_has_what_a_restorer_may_know() -> None:
     assert not hasattr(drawn("salt_pepper-30"), "mask")
 
 
+def test_a_box_is_one_square_within_the_image_and_the_right_is_painted_out() -> None:
+    masks = mask_task("box-25", (8, 12), (2, 2)).operator(range(400), CPU).mask
+    assert masks.sum(dim=(1, 2, 3)).tolist() == [25] * 400
+    assert {m.any(dim=side).sum().item() for m in masks[:, 0] for side in (0, 1)} == {5}
+    assert masks.any(dim=0).all() and not masks.all(dim=0).any()
+    (mask,) = mask_task("outpaint-25", (8, 12), (2, 2)).operator([0], CPU).mask
+    assert mask[..., 9:].all() and not mask[..., :9].any()
+
+
 def test_inpainting_leaves_black_at_hidden_pixels() -> None:
     operator = restore_task("inpaint-50", (1, 8, 8)).operator([0], CPU)
     assert (operator.apply(torch.ones(1, 1, 8, 8))[operator.mask] == -1).all()
@@ -54,6 +63,8 @@ def test_inpainting_leaves_black_at_hidden_pixels() -> None:
         ("random-0", "hides none"),
         ("random-99", "leaves none"),
         ("random-100", "outside"),
+        ("box-100", "has side 8"),
+        ("outpaint-100", "of 8 columns hide 8"),
     ],
 )
 def test_a_name_without_a_mask_is_refused(name: str, message: str) -> None:

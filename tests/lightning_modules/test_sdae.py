@@ -17,6 +17,7 @@ from datamodules.batch import Batch
 from functional.corruption import Gaussian, Masking, SaltAndPepper
 from functional.masking import BatchNoise
 from lightning_modules.sdae import SDAE
+from networks.stacked_autoencoder import StackedAutoencoder
 from tests.lightning_modules.tiny import SIZE, data
 from tests.lightning_modules.tiny_sdae import BATCH, LAYERS, fit, sdae, stack
 
@@ -202,3 +203,22 @@ def test_data_without_labels_is_refused_before_training() -> None:
         sdae().check_data(data(num_classes=0), 1)
     with pytest.raises(ValueError, match="num_classes=0: fine-tuning needs labels"):
         stack(num_classes=0)
+
+
+@pytest.mark.parametrize(
+    ("activation", "name", "bound"),
+    [
+        ("sigmoid", None, 1 / 8),
+        ("sigmoid", "glorot", 4 * (6 / 94) ** 0.5),
+        ("tanh", "glorot", (6 / 94) ** 0.5),
+        ("relu", None, (6 / 64) ** 0.5),
+    ],
+)
+def test_weights_begin_within_the_bound_that_their_paper_states(
+    activation: str, name: str | None, bound: float
+) -> None:
+    network = StackedAutoencoder(1, 8, [30], activation, True, 2, name)
+    largest = float(network.encoders[0].weight.abs().max())
+    assert 0.97 * bound < largest <= bound
+    with pytest.raises(ValueError, match="vincent"):
+        StackedAutoencoder(1, 8, [30], activation, True, 2, "xavier")

@@ -1,0 +1,268 @@
+"""Restored test images of a trained run, task by task, under every way to restore that it has."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+from tqdm import tqdm
+
+from callbacks.metric_group import (
+    Finding,
+    MetricGroup,
+    Report,
+    UsedRun,
+    combinations,
+    run_extractor,
+)
+from callbacks.restoration_scores import keyed, test_chunks, tune
+from callbacks.tracker import plain_protocol, protocol, training_reference
+from functional.images import to_uint8
+from functional.masking import MASKS, REGIONS
+from functional.restore_tasks import RestoreTask, split_name
+from functional.seeding import image_seeds
+from lightning_modules.base import ImageModule
+from metrics.classical import baselines
+from metrics.extractors import FeatureExtractor
+from metrics.generation import GenerationMetrics
+from metrics.protocol import ProtocolRecord
+from metrics.reference import ReferenceStatistics
+from metrics.restoration import consistency
+from metrics.score_table import ScoreTable
+
+Row = dict[str, Any]
+HIDDEN_PIECES = {*MASKS, *REGIONS}
+COLUMNS = (
+    "psnr", "ssim", "psnr-masked", "ssim-masked", "psnr-pasted", "fid", "fid-pasted",
+    "consistency", "nfe", "seconds_per_image",
+)  # fmt: skip
+
+
+class Restoration(MetricGroup):
+    """PSNR, SSIM, FID and data consistency of the first ``n`` test images, restored.
+
+    ``restore/<task>/consistency`` is the root mean square of A x - y per image, noise left out of
+    A. Beside each task's baselines, which need no model, and the FID of the test images
+    themselves, ``restore/floor``. A task that the method cannot do is a row with the reason.
+    ``restoration.csv`` and ``restoration.md`` have evaluations and seconds an image as well.
+
+    Args:
+        tasks: names (see ``functional.restore_tasks``).
+        restoring: the values to try of each setting of the method's ``restoring``, where it has
+            any: ``{restorer: [ddnm, repaint]}``.
+
+    Raises:
+        ValueError: without a task.
+    """
+
+    capability = "restore"
+    tells_all = True
+
+    def __init__(self, tasks: Sequence[str], restoring: Mapping[str, Sequence[Any]]) -> None:
+        if not tasks:
+            raise ValueError("no task of restoring; give groups.restoration.tasks=[random-75]")
+        self.tasks = list(tasks)
+        self.restoring = {key: list(values) for key, values in restoring.items() if values != []}
+
+    def check(self, run: UsedRun) -> None:
+        if run.content != "images" or run.asked["n"] < 2:
+            raise ValueError(f"n={run.asked['n']} of {run.content}; expected 2 images or more")
+        for _, chosen in self._ways(run):
+            run.variant({}, run.asked["weights"], chosen)
+        reasons = [self._task(run.module, name) for name in self.tasks]
+        if all(isinstance(reason, str) for reason in reasons):
+            raise ValueError(str(reasons[0]))
+
+    def measure(self, run: UsedRun, data: Any) -> Report:
+        extractor = run_extractor(run)
+        reference = training_reference(extractor, data, run.asked["paths"]["cache"])
+        bench = Bench(run, data, extractor, reference)
+        report = Report(findings=[bench.floor()])
+        for name in self.tasks:
+            task = self._task(run.module, name)
+            if isinstance(task, str):
+                report.rows.append({"task": name, "restorer": "all", "refused": task})
+                continue
+            known, found = bench.baselines(task)
+            report.findings += found
+            report.rows += [
+                {"task": name, "restorer": f"[{label}]", **row} for label, row in known.items()
+            ]
+            for label, chosen in tqdm(self._ways(run), desc=name, disable=run.share[0] > 0 or None):
+                module = run.variant({}, run.asked["weights"], chosen)
+                try:
+                    row, found = bench.restored(task, module)
+                except ValueError as error:
+                    row, found = {"refused": str(error)}, []
+                report.findings += found
+                report.rows.append({"task": name, "restorer": label, **row})
+        report.text = markdown(report.rows)
+        report.files = {"restoration.md": f"# {run.folder.name}\n\n{report.text}\n"}
+        return report
+
+    def _ways(self, run: UsedRun) -> list[tuple[str, dict[str, Any]]]:
+        """Give the label and the settings of each way to restore."""
+        if run.module.restoring is None or not self.restoring:
+            return [(type(run.module).__name__, {})]
+        many = [key for key, values in self.restoring.items() if len(values) > 1]
+        return [
+            (", ".join(str(c[key]) for key in many or c), c) for c in combinations(self.restoring)
+        ]
+
+    def _task(self, module: ImageModule, name: str) -> RestoreTask | str:
+        """Give the task, or why the method cannot do it."""
+        kinds = {split_name(usual)[0] for usual in getattr(module, "restore_tasks", ())}
+        kinds |= HIDDEN_PIECES if kinds & HIDDEN_PIECES else set()
+        if kinds and split_name(name)[0] not in kinds:
+            return f"trained for {', '.join(getattr(module, 'restore_tasks', ()))}"
+        try:
+            task: RestoreTask = module.restore_task(name)  # type: ignore[operator]
+        except ValueError as error:
+            return str(error)
+        return task
+
+
+class Bench:
+    """Measures ways to restore on the same images, corrupted alike."""
+
+    def __init__(
+        self,
+        run: UsedRun,
+        data: Any,
+        extractor: FeatureExtractor,
+        reference: ReferenceStatistics,
+    ) -> None:
+        self.run, self.data, self.extractor, self.reference = run, data, extractor, reference
+        self.n = min(run.asked["n"], data.split_size("test"))
+        self.seed = run.asked["seed"]
+
+    def restored(self, task: RestoreTask, module: ImageModule) -> tuple[Row, list[Finding]]:
+        """Give the scores of a way to restore, and what they stand on.
+
+        Raises:
+            ValueError: where it is none for the task.
+        """
+        table, seconds, done = ScoreTable(self.scorer), 0.0, 0
+        record: dict[str, Any] = {"nfe": 1}
+        for indices, clean in self.chunks():
+            seeds, operator, corrupted = self._corrupted(task, indices, clean)
+            if hasattr(module, "restoring_record"):
+                record = module.restoring_record(operator)  # type: ignore[operator]
+            started = time.perf_counter()
+            images = module.restore(corrupted, operator, seeds=seeds).float()
+            seconds, done = seconds + time.perf_counter() - started, done + len(indices)
+            _score(table, "", indices, images, clean, corrupted, operator)
+        scores = table.compute()[""]
+        told = ", ".join(filter(None, [f"restore {task.name}", record.get("sampler")]))
+        costs = {"nfe": record["nfe"], "seconds_per_image": round(seconds / max(done, 1), 4)}
+        values = keyed(f"restore/{task.name}", scores, self.extractor.name, self.n)
+        found = self._findings(task, values, {**record, "sampler": told}, costs)
+        return {**scores, **costs, "protocol": found[0].protocol.id}, found
+
+    def baselines(self, task: RestoreTask) -> tuple[dict[str, Row], list[Finding]]:
+        """Give the scores of what needs no model, by its name, and what they stand on."""
+        table, strengths = (
+            ScoreTable(self.scorer),
+            tune(self.data, self.run.module, task, self.seed),
+        )
+        for indices, clean in self.chunks():
+            _, operator, corrupted = self._corrupted(task, indices, clean)
+            for name, images in baselines(corrupted, operator, strengths).items():
+                _score(table, name, indices, images, clean, corrupted, operator)
+        found = table.compute()
+        values: dict[str, float] = {}
+        for name, scores in found.items():
+            place = f"restore/{task.name}/{name}"
+            values |= keyed(place, scores, self.extractor.name, self.n)
+        findings = self._findings(task, values, {"sampler": f"restore {task.name}"}, {})
+        return {n: {**s, "protocol": findings[0].protocol.id} for n, s in found.items()}, findings
+
+    def floor(self) -> Finding:
+        """Give the FID of the test images as they are: no output can be expected below it."""
+        scorer = self.scorer()
+        for indices, clean in self.chunks():
+            scorer.update(to_uint8(clean), indices)
+        scores = keyed("restore/floor", scorer.compute(), self.extractor.name, self.n)
+        return Finding(scores, self._in_features({"sampler": "none"}, "raw"))
+
+    def chunks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield places and test images, this process's share."""
+        return test_chunks(self.data, self.run.module, self.n, self.run.share)
+
+    def scorer(self) -> GenerationMetrics:
+        """Give a collector of images that gives their FID."""
+        return GenerationMetrics(self.extractor, ["fid"], reference=self.reference, seed=self.seed)
+
+    def _corrupted(
+        self, task: RestoreTask, indices: Tensor, clean: Tensor
+    ) -> tuple[list[int], Any, Tensor]:
+        seeds, device = image_seeds(self.seed, indices.tolist()), self.run.module.device
+        operator = task.operator(seeds, device)
+        return seeds, operator, operator.apply(clean.to(device))
+
+    def _findings(
+        self,
+        task: RestoreTask,
+        values: dict[str, float],
+        sampling: dict[str, Any],
+        costs: dict[str, Any],
+    ) -> list[Finding]:
+        """Give the scores of pixels and those in features, each with its protocol."""
+        corruption, weights = f"{task.about}, seeds of {self.seed}", self.run.asked["weights"]
+        pixels = plain_protocol(
+            self.data, "pixels", "test", self.n, sampling, corruption=corruption, weights=weights,
+            precision=self._precision, seed=self.seed,
+        )  # fmt: skip
+        # Each output meets its own original alone.
+        records = {
+            False: replace(pixels, reference_n=self.n),
+            True: replace(self._in_features(sampling, weights), corruption=corruption),
+        }
+        return [
+            Finding({k: v for k, v in values.items() if ("/fid" in k) == kind}, record, costs)
+            for kind, record in records.items()
+        ]
+
+    @property
+    def _precision(self) -> str:
+        return str(self.run.config["trainer"]["precision"])
+
+    def _in_features(self, sampling: dict[str, Any], weights: str) -> ProtocolRecord:
+        return protocol(
+            self.extractor, self.reference, dataset=self.data.name, n=self.n, weights=weights,
+            precision=self._precision, seed=self.seed, sampling=sampling,
+        )  # fmt: skip
+
+
+def _score(
+    table: ScoreTable,
+    name: str,
+    indices: Tensor,
+    images: Tensor,
+    clean: Tensor,
+    corrupted: Tensor,
+    operator: Any,
+) -> None:
+    mask: Tensor | None = getattr(operator, "mask", None)
+    hidden = None if mask is None else mask.cpu().expand(len(clean), -1, -1, -1)
+    further = {"consistency": consistency(images, corrupted, operator).cpu()}
+    table.add(name, indices, images.cpu(), clean, hidden, further)
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """Give rows as a table of Markdown, the reason in words where there is no number."""
+    columns = ["task", "restorer", *COLUMNS]
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    for row in rows:
+        cells = [_shown(row.get(column)) for column in columns]
+        if "refused" in row:
+            cells[2] = f"n/a: {row['refused']}".replace("|", "\\|").replace("\n", " ")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _shown(value: Any) -> str:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
