@@ -65,16 +65,19 @@ def pigdm(
     trace: Trace | None = None,
     eta: float = 1.0,
     data_std: float = SIGMA_DATA,
+    clip: bool = False,
 ) -> Tensor:
     """Restore by pseudo-inverse guidance (Song et al. 2023), the chain being DDIM with ``eta``.
 
     x_0 given x_t is taken for a Gaussian of covariance r^2 I about the estimate, so p(y | x_t) is
     one too and its score is added: exact, as steps get small, where the data are Gaussian of
-    standard deviation ``data_std`` in every direction.
+    standard deviation ``data_std`` in every direction. ``clip`` holds the estimate given y in
+    [-1, 1], out of which a gradient through a network that is far from the best one takes it.
     """
     x = schedule.prior_std * noise(*y.shape[1:])
     for k, (t, s) in enumerate(pairwise(times)):
         x0 = given_measurement(denoiser, x, t, y, operator, schedule, std, data_std)
+        x0 = x0.clamp(-1, 1) if clip else x0
         if trace:
             trace(k, x, x0)
         spread = eta * posterior(x, x0, t, s, schedule).variance.sqrt()

@@ -19,6 +19,7 @@ class Restoring:
         scale: of ``dps``.
         eta: of the chain of ``pigdm``.
         data_std: of the images, for ``pigdm``.
+        clip: hold what ``pigdm`` estimates in [-1, 1].
 
     Raises:
         ValueError: for an unknown restorer, or a number out of its range.
@@ -34,6 +35,7 @@ class Restoring:
         scale: float = 0.25,
         eta: float = 1.0,
         data_std: float = 0.5,
+        clip: bool = True,
     ) -> None:
         if restorer not in RESTORERS:
             raise ValueError(f"unknown restorer {restorer!r}; known: {', '.join(RESTORERS)}")
@@ -44,7 +46,7 @@ class Restoring:
             )
         self.restorer, self.steps, self.spacing = restorer, steps, spacing
         self.jump, self.resamples = jump, resamples
-        self.scale, self.eta, self.data_std = scale, eta, data_std
+        self.scale, self.eta, self.data_std, self.clip = scale, eta, data_std, clip
 
     @property
     def options(self) -> dict[str, Any]:
@@ -54,6 +56,7 @@ class Restoring:
     @property
     def name(self) -> str:
         """The restorer with all that sets it apart from another of its kind, for a protocol."""
-        told = [f"{name} {value:g}" for name, value in self.options.items()]
+        told = [f"{name} {value:g}" for name, value in self.options.items() if name != "clip"]
+        told += ["unclipped"] if self.options.get("clip") is False else []
         steps = [] if self.restorer == "estimate" else [f"{self.steps} steps"]
         return ", ".join([self.restorer, *steps, *told])

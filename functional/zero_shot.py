@@ -209,6 +209,8 @@ RESTORERS: dict[str, Callable[..., Tensor]] = {
     "dps": dps,
     "estimate": estimate,
 }
+FROM_NOISE = frozenset({"pigdm", "dps"})
+"""Restorers that must begin with noise alone; others may at the level of y's."""
 
 
 def restorer_options(restorer: str) -> list[str]:

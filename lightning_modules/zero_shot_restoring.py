@@ -23,7 +23,7 @@ from functional.sampling import Sampling
 from functional.seeding import ImageNoise
 from functional.time_grid import time_grid
 from functional.variation import check_strength, sdedit, times_below
-from functional.zero_shot import RESTORERS, restorer_evaluations, settled_time
+from functional.zero_shot import FROM_NOISE, RESTORERS, restorer_evaluations, settled_time
 from lightning_modules.base import ImageModule
 
 ENCODING_ITERATIONS = 3
@@ -95,7 +95,8 @@ class ZeroShotRestoring(ImageModule):
     def restoring_times(self, operator: Any, std: Tensor) -> Tensor:
         """Give the falling times of restoring what ``operator`` did, noise of ``std`` included."""
         times, linear = self.restoring_grid(), linear_operator(operator)
-        if not isinstance(linear, Identity) or not bool(std.any()):
+        begins = self.restoring.restorer not in FROM_NOISE and isinstance(linear, Identity)
+        if not begins or not bool(std.any()):
             return times
         return times_below(times, settled_time(linear, self.schedule, std).cpu())
 

@@ -65,6 +65,12 @@ def test_what_is_not_linear_is_refused() -> None:
         model().restore(IMAGES, operator, seeds=[0])
 
 
+def test_what_sets_a_restorer_apart_is_in_its_name() -> None:
+    assert Restoring("pigdm", 9).name == "pigdm, 9 steps, eta 1, data_std 0.5"
+    assert Restoring("pigdm", 9, clip=False).name.endswith("data_std 0.5, unclipped")
+    assert Restoring("estimate").name == "estimate" and Restoring("dps").name.endswith("scale 0.25")
+
+
 def test_little_noise_takes_few_evaluations() -> None:
     def nfe(level: float, **settings: Any) -> int:
         module = ddpm(restoring=Restoring(**settings))
@@ -74,6 +80,8 @@ def test_little_noise_takes_few_evaluations() -> None:
 
     assert nfe(0.05, steps=50) < nfe(0.5, steps=50) < 30
     assert nfe(0.5, restorer="estimate") == 1
+    # Of these the first state is noise, which it is at the last time alone.
+    assert nfe(0.5, restorer="pigdm", steps=50) == nfe(0.5, restorer="dps", steps=50) == 50
     mask = MaskOperator("mask", torch.ones(1, 1, SIZE, SIZE, dtype=torch.bool))
     record = ddpm(restoring=Restoring("repaint", 10, jump=2, resamples=3)).restoring_record(mask)
     assert record["nfe"] == 26 and record["sampler"] == "repaint, 10 steps, jump 2, resamples 3"
