@@ -72,9 +72,10 @@ def test_a_kernel_runs_the_whole_notebook(
 ) -> None:
     nbclient = pytest.importorskip("nbclient")
     run = untrained(tmp_path / "run", "data.image_size=16")
+    run_folder(tmp_path / "runs" / "made", pictures=1, **final(14.0))
     settings = ["data=fake", *TINY_DATA[3:], "data.image_size=28", "debug=fast", "logger=none"]
     given = {
-        "ATELIER_RUNS": str(tmp_path), "ATELIER_RUN": str(run), "ATELIER_N": "8",
+        "ATELIER_RUNS": str(tmp_path / "runs"), "ATELIER_RUN": str(run), "ATELIER_N": "8",
         "ATELIER_OVERRIDES": " ".join([*settings, f"paths.cache={tmp_path}"]),
         "TMPDIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": "",
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
