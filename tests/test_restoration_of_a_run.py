@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 import evaluate
+from callbacks.restoration_table import Restoration
 from comparison.runs import read
 from comparison.scores import scores_of
 from comparison.tables import tables
@@ -77,9 +78,10 @@ def test_what_cannot_be_measured_is_refused_before_the_work(tmp_path: Path) -> N
     run = untrained(tmp_path / "run")
     for tasks, restorer, words in (
         ("sharpen", "ddnm", "unknown task 'sharpen'"),
-        ("", "ddnm", "no task of restoring"),
         ("box-25", "magic", "unknown restorer 'magic'"),
     ):
         assert words in refused("evaluate.py", *asked(run, tasks, restorer))
+    with pytest.raises(ValueError, match="no task of restoring"):
+        Restoration([], {})
     other = "+groups.restoration.restoring.stepz=[3]"
     assert "restoring.stepz" in refused("evaluate.py", *asked(run, "box-25", "ddnm"), other)
