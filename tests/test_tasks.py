@@ -77,14 +77,11 @@ def pixels(path: Path) -> np.ndarray:
 @pytest.mark.parametrize(
     ("run", "settings", "shape"),
     [
-        ("mae", BOX, (8, 8)),
         ("mae", ["task=outpaint", "left=3", "top=1"], (8, 8)),
-        ("dae", ["task=denoise", "noise=0.3"], (8, 8)),
         ("dae", ["task=denoise", "corrupt=false"], (8, 8)),
         ("colour", ["task=colorize"], (8, 8, 3)),
         ("ddpm", ["task=super_resolve", "corrupt=false"], (8, 8)),
         ("ddpm", [*BOX, "restoring.restorer=replacement"], (8, 8)),
-        ("ddpm", ["task=variation"], (8, 8)),
         ("ddpm", ["task=style", "strength=0.5", "label=1", "sampling.guidance=2"], (8, 8)),
     ],
 )
