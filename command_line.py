@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -154,18 +154,28 @@ def _hydra_line(text: str) -> str:
 _FRAME = ("In '", "full_key:", "reference_type=", "object_type=", "Error merging override")
 
 
+def _choices(arguments: Sequence[str]) -> Iterator[str]:
+    """Give those of a command line's arguments that choose from a group, one choice of several."""
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if value and (ROOT / "conf" / key.lstrip("+").partition("@")[0]).is_dir():
+            yield f"{key}={value.partition(',')[0]}"
+
+
 def _nearest_key(key: str) -> str:
-    """Give the hint for an unknown dotted ``key`` from the default configuration's keys there."""
+    """Give the hint for an unknown dotted ``key`` from what is there by the chosen groups."""
     from hydra import compose
     from hydra.core.global_hydra import GlobalHydra
     from hydra.initialize import initialize_config_dir
     from omegaconf import DictConfig, OmegaConf
 
-    name = Path(sys.argv[0]).stem
+    name, chosen = Path(sys.argv[0]).stem, list(_choices(sys.argv[1:]))
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            cfg = compose(name if (ROOT / "conf" / f"{name}.yaml").exists() else "train")
+            cfg = compose(
+                name if (ROOT / "conf" / f"{name}.yaml").exists() else "train", overrides=chosen
+            )
         node: Any = cfg
         for part in key.split("."):
             if not isinstance(node, DictConfig) or part not in node:

@@ -178,6 +178,11 @@ def register() -> None:
         store.store(name=f"{name}_schema", node=schema)
 
 
+def override(key: str, value: Any) -> str:
+    """Give a setting as it is written on a command line."""
+    return f"{key}={'null' if value is None else value}"
+
+
 def nearest(word: str, known: Any) -> str:
     """Give a hint: the entry of ``known`` nearest to ``word``, or the list of all of them."""
     known = [str(entry) for entry in known]

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 import inherit
 import run_folder
 from callbacks.checkpoints import AtomicCheckpointIO, read_checkpoint
+from callbacks.ema import EMA
 from callbacks.run_record import MetricsFile
 from callbacks.tracker import Tracker
 from callbacks.weights import named_weights
@@ -169,6 +170,11 @@ def prepare(cfg: dict[str, Any], folder: Path | None = None) -> Parts:
     for callback in build_callbacks(cfg):
         if isinstance(callback, Tracker):
             callback.begin(module)
+        if isinstance(callback, EMA) and not module.ema_modules:
+            raise ConfigError(
+                f"callbacks.ema: {type(module).__name__} keeps no average of "
+                "weights; set callbacks.ema=null"
+            )
     trainer = make(_trainer_settings(cfg), logger=False, enable_checkpointing=False)
     module.check_trainer(trainer)
     batch_size_per_process(data.batch_size, trainer.world_size)

@@ -10,7 +10,7 @@ from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
 import command_line
-from config import ConfigError, nearest
+from config import ConfigError, nearest, override
 
 if TYPE_CHECKING:
     import optuna
@@ -66,7 +66,7 @@ def check(asked: dict[str, Any]) -> None:
     first = {key: values[0] for key, values in choices.items()}
     others = [{**first, key: value} for key, values in choices.items() for value in values[1:]]
     for settings in [first, *others]:
-        given = [*asked["train"], *(f"{key}={value}" for key, value in settings.items())]
+        given = [*asked["train"], *(override(key, value) for key, value in settings.items())]
         experiment.check(compose("train", overrides=given))
     if asked["sampler"] == "grid":
         number = len(combinations(asked["space"]))

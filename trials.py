@@ -22,7 +22,7 @@ import job_process
 import run_folder
 from callbacks.run_record import read_rows
 from comparison.runs import in_use
-from config import ConfigError
+from config import ConfigError, override
 
 Space = dict[str, Any]
 Process = subprocess.Popen[bytes]
@@ -87,7 +87,7 @@ class Search:
 
     def _finish(self, trial: Trial, env: dict[str, str]) -> None:
         run = self.folder / name(trial)
-        settings = [f"{key}={value}" for key, value in trial.params.items()]
+        settings = [override(key, value) for key, value in trial.params.items()]
         given = [*self.train, *settings]
         if (run / "run.json").exists():
             given.insert(0, f"resume={run}")

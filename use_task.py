@@ -40,6 +40,7 @@ def edit(cfg: DictConfig) -> Path:
 
     asked = use_run.read_request(cfg)
     task, output = build_task(asked), output_folder(asked)
+    check_way(asked, task.capability)
     _check_one_process(asked["trainer"])
     shape = image_shape(run_folder.read(Path(asked["run"])).config)
     if asked["input"] is not None:
@@ -115,8 +116,31 @@ def _without_null(value: Any) -> Any:
     return {key: entry for key, entry in value.items() if entry is not None}
 
 
+WAYS = {"sampler": "ddim", "eta": 0, "variance": None}
+"""What ``task=interpolate`` goes by, and no other."""
+
+
+def check_way(asked: dict[str, Any], capability: str) -> None:
+    """Refuse settings of sampling and restoring that the task would take no notice of."""
+    task = asked["task"]
+    given, drawn = (_without_null(asked.get(key) or {}) for key in ("restoring", "sampling"))
+    if given and capability != "restore":
+        raise ConfigError(f"task={task} takes no restoring.{min(given)}; tasks that restore do")
+    if capability == "restore" and drawn.keys() - {"clip"}:
+        raise ConfigError(
+            f"task={task} takes no sampling.{min(drawn.keys() - {'clip'})}; restoring.steps and "
+            "the like say how a diffusion model restores"
+        )
+    other = [key for key, value in WAYS.items() if drawn.get(key, value) != value]
+    if capability == "interpolate" and other:
+        raise ConfigError(
+            f"task={task} goes by DDIM of eta 0 and takes no other sampling.{other[0]}"
+        )
+
+
 def check_generate(asked: dict[str, Any]) -> None:
     """Refuse settings that ``task=generate`` would take no notice of with a ConfigError."""
+    check_way(asked, "sample")
     for key in [*given_settings(asked), *(["input"] if asked["input"] else [])]:
         if key != "label":
             names = [n for n, node in asked["tasks"].items() if key == "input" or key in node]
@@ -132,7 +156,9 @@ def task_named(name: str, known: list[str]) -> str:
 
 def output_folder(asked: dict[str, Any]) -> Path:
     """Give the folder of the results; a ConfigError where it could not be written."""
-    output = Path(os.path.abspath(asked["output"] or Path(asked["run"]) / asked["task"]))
+    output = Path(
+        os.path.abspath(Path(asked["output"] or Path(asked["run"]) / asked["task"]).expanduser())
+    )
     there = next(path for path in (output, *output.parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise ConfigError(f"output={output}: cannot write to {there}; choose another folder")
@@ -169,7 +195,11 @@ def _way_of(module: ImageModule, capability: str) -> dict[str, Any]:
     if capability != "restore":
         return {"sampling": module.sampling_record()}
     restoring = getattr(module, "restoring", None)
-    return {} if restoring is None else {"restoring": restoring.name}
+    if restoring is None:
+        return {}
+    sampling = getattr(module, "sampling", None)
+    clip = getattr(sampling, "clip", None)
+    return {"restoring": restoring.name, "spacing": restoring.spacing, "clip": clip}
 
 
 def _check_one_process(trainer: dict[str, Any]) -> None:

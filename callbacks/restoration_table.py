@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 from tqdm import tqdm
 
@@ -27,6 +28,7 @@ from functional.seeding import image_seeds
 from lightning_modules.base import ImageModule
 from metrics.classical import baselines
 from metrics.extractors import FeatureExtractor
+from metrics.gather import broadcast_result
 from metrics.generation import GenerationMetrics
 from metrics.protocol import ProtocolRecord
 from metrics.reference import ReferenceStatistics
@@ -125,6 +127,20 @@ class Restoration(MetricGroup):
         return task
 
 
+def timed(restore: Callable[[], Tensor]) -> tuple[Tensor, float]:
+    """Give the images, float32, and the seconds until the device has them."""
+    started = time.perf_counter()
+    images = restore().float()
+    if images.is_cuda:
+        torch.cuda.synchronize(images.device)
+    return images, time.perf_counter() - started
+
+
+def _again(error: ValueError | None) -> None:
+    if error is not None:
+        raise error
+
+
 class Bench:
     """Measures ways to restore on the same images, corrupted alike."""
 
@@ -147,14 +163,19 @@ class Bench:
         """
         table, seconds, done = ScoreTable(self.scorer), 0.0, 0
         record: dict[str, Any] = {"nfe": 1}
-        for indices, clean in self.chunks():
-            seeds, operator, corrupted = self._corrupted(task, indices, clean)
-            if hasattr(module, "restoring_record"):
-                record = module.restoring_record(operator)  # type: ignore[operator]
-            started = time.perf_counter()
-            images = module.restore(corrupted, operator, seeds=seeds).float()
-            seconds, done = seconds + time.perf_counter() - started, done + len(indices)
-            _score(table, "", indices, images, clean, corrupted, operator)
+        refused: ValueError | None = None
+        try:
+            for indices, clean in self.chunks():
+                seeds, operator, corrupted = self._corrupted(task, indices, clean)
+                if hasattr(module, "restoring_record"):
+                    record = module.restoring_record(operator)  # type: ignore[operator]
+                images, took = timed(lambda: module.restore(corrupted, operator, seeds=seeds))  # noqa: B023
+                seconds, done = seconds + took, done + len(indices)
+                _score(table, "", indices, images, clean, corrupted, operator)
+        except ValueError as error:
+            refused = error
+        # Rank 0 has images whenever any has: what it cannot do, none goes on with.
+        broadcast_result(lambda: _again(refused))
         scores = table.compute()[""]
         told = ", ".join(filter(None, [f"restore {task.name}", record.get("sampler")]))
         costs = {"nfe": record["nfe"], "seconds_per_image": round(seconds / max(done, 1), 4)}

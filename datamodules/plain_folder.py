@@ -73,8 +73,10 @@ def open_plain_folder(root: Path, n: int | None = None) -> PlainFolder:
         try:
             with Image.open(root / name) as image:
                 sizes.add(image.size[::-1])
-                modes.add(image.mode)
-        except OSError as error:
+                # torchvision decodes a grey image with a transparent level as colour.
+                clear = "transparency" in image.info and not image.mode.startswith("I")
+                modes.add("RGBA" if clear else image.mode)
+        except (OSError, Image.DecompressionBombError) as error:
             raise ValueError(f"{root / name} cannot be read as an image: {error}") from error
     if len(sizes) > 1:
         raise ValueError(f"{root} has images of {_sizes(sizes)}; bring them to one size")

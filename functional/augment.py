@@ -125,7 +125,7 @@ def _cut_out(images: Tensor, p: float | Tensor) -> Tensor:
 def _covered(n: int, side: int, device: torch.device) -> Tensor:
     """Draw an interval of half the side for each image; bool ``(n, side)``, True inside it."""
     length = int(side * CUTOUT_SIDE + 0.5)
-    start = torch.randint(0, side, (n, 1), device=device) - length // 2
+    start = torch.randint(0, side + 1 - length % 2, (n, 1), device=device) - length // 2
     place = torch.arange(side, device=device)
     return (place >= start) & (place < start + length)
 

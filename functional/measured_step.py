@@ -18,6 +18,9 @@ from torch import Tensor
 from functional.linear_operators import Function, LinearOperator, spectral
 from functional.noise_schedule import NoiseSchedule
 
+ROUNDING = 1e-9
+"""A share of sigma^2 that is taken for 0: a chain begins where y is as noisy as its state."""
+
 
 class Weights(NamedTuple):
     """Of x_t, x_0, A+ y and noise in x_s, along one singular value; float64, to broadcast."""
@@ -100,7 +103,7 @@ def known_part(
     def spread(values: Tensor) -> tuple[Tensor, Tensor]:
         seen, level = _level(values, std)
         v = sigma**2 - (alpha * level) ** 2
-        return seen & (v >= 0), v.clamp(min=0).sqrt()
+        return seen & (v >= -ROUNDING * sigma**2), v.clamp(min=0).sqrt()
 
     kept = spectral(operator, x, lambda values: (~spread(values)[0]).to(x.dtype))
     put = spectral(operator, known, lambda values: alpha * spread(values)[0])

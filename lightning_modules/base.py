@@ -239,9 +239,9 @@ class ImageModule(LightningModule):
         clip_grads_with_norm_(parameters, gradient_clip_val, norm)
 
     def learning_rate_lambda(self, warmup_steps: int, decay: str) -> Any:
-        """Give the factor for ``LambdaLR``: warm-up in steps, decay over the run's budget."""
+        """Give the factor for ``LambdaLR``: warm-up in optimiser steps, decay over the budget."""
         learning_rate_factor(0, warmup_steps, 0.0, decay)
-        return lambda _: learning_rate_factor(self.steps, warmup_steps, self.progress, decay)
+        return lambda step: learning_rate_factor(step, warmup_steps, self.progress, decay)
 
     # Evaluation always sees the averaged weights, whatever the order of callbacks, and on all
     # processes the same ones

@@ -142,7 +142,7 @@ class GAN(LatentGenerator):
         if "lr" not in schedules:
             return self.learning_rate_factor
         own, schedule = optimizer.param_groups[0]["lr"], schedules["lr"]
-        return lambda step: self.learning_rate_factor(step) * schedule(self.images_seen) / own
+        return lambda _: self.learning_rate_factor(self.steps) * schedule(self.images_seen) / own
 
     @property
     def averaged_steps(self) -> int:

@@ -29,7 +29,7 @@ def read_statistics(path: Path, extractor: FeatureExtractor) -> ReferenceStatist
     try:
         with np.load(path, allow_pickle=False) as file:
             found = {name: np.asarray(file[name]) for name in ("mu", "sigma", "n") if name in file}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is no .npz of arrays ({error})") from error
     if missing := {"mu", "sigma"} - found.keys():
         raise ValueError(f"{path} has no {' and no '.join(sorted(missing))}; expected mu and sigma")

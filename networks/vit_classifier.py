@@ -10,6 +10,7 @@ from timm.layers.drop import DropPath
 from torch import Tensor, nn
 
 from networks.masked_vit import POOLINGS, MaskedViT
+from networks.vit_encoder import run_blocks
 
 
 class ViTClassifier(nn.Module):
@@ -70,7 +71,7 @@ class ViTClassifier(nn.Module):
         """Give what the head sees, ``(N, D)``."""
         encoder = self.encoder
         tokens = encoder.patch_embed(self._network[0].normalise(images))
-        tokens = encoder.blocks(encoder.norm_pre(encoder._pos_embed(tokens)))
+        tokens = run_blocks(encoder, encoder.norm_pre(encoder._pos_embed(tokens)))
         if self.pooling == "token":
             token: Tensor = encoder.norm(tokens[:, 0])
             return token

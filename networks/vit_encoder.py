@@ -78,7 +78,8 @@ def timm_arguments(image: Pair, patch: Pair, channels: int, **settings: Any) -> 
 
 def _check_plain(encoder: Any, model: str) -> None:
     plain = isinstance(encoder, VisionTransformer) and type(encoder.patch_embed) is PatchEmbed
-    if not plain or encoder.pos_embed is None or not hasattr(encoder.blocks[0].attn, "qkv"):
+    attention = getattr(encoder.blocks[0], "attn", None) if plain else None
+    if not plain or encoder.pos_embed is None or not hasattr(attention, "qkv"):
         raise ValueError(
             f"{model} is no plain ViT: it needs one convolution as patch embedding, absolute "
             "positions and plain attention; use a model such as vit_tiny_patch16_224"
@@ -128,13 +129,17 @@ def run_encoder(encoder: Any, tokens: Tensor) -> Tensor:
         if not encoder.no_embed_class:
             prefix = prefix + encoder.pos_embed[:, : prefix.shape[1]]
         tokens = torch.cat([prefix.to(tokens.dtype).expand(len(tokens), -1, -1), tokens], dim=1)
-    tokens = encoder.norm_pre(tokens)
+    output: Tensor = encoder.norm(run_blocks(encoder, encoder.norm_pre(tokens)))
+    return output
+
+
+def run_blocks(encoder: Any, tokens: Tensor) -> Tensor:
+    """Give what the blocks make of ``tokens`` ``(N, K, D)``, by checkpoints where asked."""
     if encoder.grad_checkpointing and torch.is_grad_enabled():
         tokens = checkpoint_seq(encoder.blocks, tokens)
     else:
         tokens = encoder.blocks(tokens)
-    output: Tensor = encoder.norm(tokens)
-    return output
+    return tokens
 
 
 def intermediate_tokens(encoder: Any, images: Tensor) -> list[Tensor]:

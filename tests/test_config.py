@@ -12,7 +12,9 @@ import pytest
 import torch
 import yaml
 
+import command_line
 import experiment
+from config import ConfigError
 from tests.command import ROOT
 from tests.compose import checked, composed, experiment_file, refusal
 
@@ -36,6 +38,27 @@ def test_the_paper_baseline_is_the_network_of_the_paper() -> None:
         "guidance": None,
         "prediction": "eps",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key", "nearest"),
+    [
+        (["method=gan"], "method.n_critik", "n_critic"),
+        (["method=mae", "data=fake"], "method.mask_rato", "mask_ratio"),
+        (["experiment=quick/gan,quick/ddpm"], "method.generator.widht", "width"),
+    ],
+)
+def test_the_nearest_key_is_one_of_what_was_chosen(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], key: str, nearest: str
+) -> None:
+    monkeypatch.setattr("sys.argv", ["train.py", *arguments, f"{key}=1"])
+    assert f"did you mean {nearest!r}" in command_line._nearest_key(key)
+
+
+def test_an_average_of_a_method_that_names_no_modules_is_refused() -> None:
+    cfg = checked("method=mae", "data=fake", "callbacks.ema={_target_:callbacks.ema.EMA,decay:0.9}")
+    with pytest.raises(ConfigError, match="MAE keeps no average of weights; set callbacks"):
+        experiment.prepare(cfg)
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)

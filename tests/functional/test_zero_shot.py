@@ -11,6 +11,7 @@ from torch import Tensor
 from functional.degradation import Blur, Downsample, Grey
 from functional.linear_operators import Identity
 from functional.masking import MaskOperator
+from functional.measured_step import start
 from functional.noise_schedule import NoiseSchedule
 from functional.oracle import BestDenoiser, Gaussian
 from functional.seeding import ImageNoise
@@ -225,3 +226,16 @@ def test_a_course_goes_back_from_every_jumpth_place() -> None:
     assert restorer_evaluations("estimate", times, 0.0, {}) == 1
     with pytest.raises(ValueError, match="jump=0, resamples=1"):
         list(course(times, 0, 1))
+
+
+@pytest.mark.parametrize("family", SCHEDULES)
+def test_a_chain_begins_with_what_was_measured_at_every_level_of_noise(family: str) -> None:
+    schedule, y = SCHEDULES[family], torch.linspace(-1, 1, 4).view(1, 1, 2, 2)
+    for level in range(1, 40):
+        std = torch.full((1, 1, 1, 1), level / 20)
+        t = settled_time(Identity(), schedule, std)
+        if t >= schedule.t_max:
+            continue
+        state = start(Identity(), y, t, schedule, torch.full_like(y, 100.0), std)
+        if schedule.sigma(t) / schedule.alpha(t) < 1.0001 * level / 20:
+            torch.testing.assert_close(state, (schedule.alpha(t) * y).float(), atol=2, rtol=0)

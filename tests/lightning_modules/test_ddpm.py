@@ -198,12 +198,13 @@ def test_learning_rate_follows_steps_and_the_share_of_the_budget() -> None:
     optimizer, scheduler = built["optimizer"], built["lr_scheduler"]["scheduler"]
     assert built["lr_scheduler"]["interval"] == "step"
     rates = []
-    for step, progress in ((1, 0.0), (9, 0.5), (9, 1.0)):
-        module.steps, module.progress = step, progress
+    # Batches that are accumulated are no steps of the optimiser.
+    for batches, progress in ((4, 0.0), (8, 0.5), (12, 1.0)):
+        module.steps, module.progress = batches, progress
         optimizer.step()
         scheduler.step()
         rates.append(optimizer.param_groups[0]["lr"] / 1e-3)
-    assert rates == pytest.approx([0.5, 0.5, 0.0])
+    assert rates == pytest.approx([0.5, 0.375, 0.0])
 
 
 def test_operations_of_a_pass_are_those_of_the_network() -> None:

@@ -7,6 +7,7 @@ import timm
 import torch
 from timm.layers import DropPath
 
+from networks import vit_encoder
 from networks.vit_classifier import ViTClassifier, drop_paths
 from tests.lightning_modules.tiny_mae import images, network
 
@@ -22,6 +23,17 @@ def test_logits_equal_timm_with_the_exported_weights(pooling: str, theirs: str) 
     state = {f"head.{name}": tensor for name, tensor in classifier.head.state_dict().items()}
     model.load_state_dict({**vit.encoder_state(theirs), **state}, strict=True)
     torch.testing.assert_close(classifier(images()), model.eval()(vit.normalise(images())))
+
+
+def test_checkpoints_of_gradients_hold_in_fine_tuning_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    checkpointed = vit_encoder.checkpoint_seq
+    monkeypatch.setattr(
+        vit_encoder, "checkpoint_seq", lambda *given: calls.append(1) or checkpointed(*given)
+    )
+    for asked in (False, True):
+        ViTClassifier(network(gradient_checkpoints=asked), 3, "mean", 0.0).train()(images())
+        assert len(calls) == asked
 
 
 def test_the_encoder_stays_the_owners_and_is_no_second_copy() -> None:
