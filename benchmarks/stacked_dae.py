@@ -33,7 +33,6 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import experiment  # noqa: E402
-from callbacks.line_plot import line_plot  # noqa: E402
 from config import register  # noqa: E402
 
 State = dict[str, Any]
@@ -193,19 +192,35 @@ def report(
     """Write the chart of all ``counts`` of labels; give the table as Markdown."""
     rows = ["| units | pre-training | " + " | ".join(f"{n:,} labels" for n in counts) + " |"]
     rows.append("|---|---|" + "---|" * len(counts))
-    lines: dict[str, list[tuple[float, float]]] = {}
     for style in STYLES:
         for beginning in BEGINNINGS:
-            found = {labels: cells[style, beginning, labels] for labels in counts}
-            rows.append(
-                f"| {style} | {beginning} | " + " | ".join(map(text, found.values())) + " |"
-            )
-            lines[f"{style}, {beginning}"] = [
-                (labels, mean) for labels, (mean, _, _) in found.items()
-            ]
-    chart = line_plot(lines, "Fashion-MNIST, test error", "labels", "per cent", log_x=True)
-    chart.save(folder / "stacked_dae.png")
+            found = [text(cells[style, beginning, labels]) for labels in counts]
+            rows.append(f"| {style} | {beginning} | " + " | ".join(found) + " |")
+    draw(cells, counts, folder / "stacked_dae.png")
     return "\n".join(rows)
+
+
+def draw(
+    cells: dict[tuple[str, str, int], tuple[float, float, float]],
+    counts: Sequence[int],
+    path: Path,
+) -> None:
+    """Write the chart: a panel for each style, a line for each beginning."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    panels = figure.subplots(1, len(STYLES), sharey=True)
+    for axes, style in zip(panels, STYLES, strict=True):
+        for beginning in BEGINNINGS:
+            means, spreads, _ = zip(*(cells[style, beginning, n] for n in counts), strict=True)
+            axes.errorbar(counts, means, spreads, marker="o", capsize=3, label=beginning)
+        axes.set(title=style, xlabel="labels", xscale="log", yscale="log")
+        axes.set_xticks(list(counts), [f"{n:,}" for n in counts], minor=False)
+        axes.set_yticks([10, 15, 20, 30, 50], ["10", "15", "20", "30", "50"])
+        axes.minorticks_off()
+    panels[0].set_ylabel("test error, per cent")
+    panels[-1].legend(title="pre-training")
+    figure.savefig(path, dpi=110)
 
 
 def text(found: tuple[float, float, float]) -> str:
