@@ -58,7 +58,7 @@ def edit(cfg: DictConfig) -> Path:
     kept = f", {found['kept']} were there with the same settings" if found["kept"] else ""
     print(f"wrote {found['made']} images to {output}{kept}")
     if skipped:
-        raise ConfigError(left_out(skipped, len(found["files"])))
+        raise ConfigError(left_out(skipped, found["images"]))
     return output
 
 
@@ -78,11 +78,28 @@ def _run(
     settings, folder = about(opened, task), OutputFolder(output, opened.asked["overwrite"])
     if isinstance(task, Interpolate):
         given = opened.asked["input"] is not None
+        leave_out_broken(task, sources, opened.module.image_shape, skipped)
         task.check_number(len(sources) if given else n)
         ways = image_ways(sources, settings) if given else sample_ways(seed, n, settings)
-        return run_ways(opened.module, task, ways, folder)
+        return run_ways(opened.module, task, ways, folder, skipped)
     seeds = list(range(seed, seed + n))
     return run(Work(opened.module, task, sources, seeds, folder, settings, skipped))
+
+
+def leave_out_broken(
+    task: ImageTask, sources: list[Source], shape: ImageShape, skipped: list[Skipped]
+) -> None:
+    """Move from ``sources`` to ``skipped`` what cannot be decoded after all."""
+    from datamodules.decode import BrokenImageError
+    from tasks.sources import Skipped
+
+    for source in list(sources):
+        try:
+            task.read(source, shape)
+        except BrokenImageError as error:
+            sources.remove(source)
+            reason = str(error).removeprefix(f"{source.path}: ")
+            skipped.append(Skipped(source.path, reason))
 
 
 def build_task(asked: dict[str, Any]) -> ImageTask:

@@ -23,7 +23,7 @@ from tasks.base import ImageShape, ImageTask
 from tasks.outputs import OutputFolder
 from tasks.running import SHEET_ROWS, digest
 from tasks.sheet import sheet
-from tasks.sources import Source, read
+from tasks.sources import Skipped, Source, read
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,11 @@ def image_ways(sources: Sequence[Source], settings: Mapping[str, Any]) -> list[W
 
 
 def run_ways(
-    module: ImageModule, task: Interpolate, ways: Sequence[Way], output: OutputFolder
+    module: ImageModule,
+    task: Interpolate,
+    ways: Sequence[Way],
+    output: OutputFolder,
+    skipped: Sequence[Skipped] = (),
 ) -> dict[str, Any]:
     """Make the ways that are missing; write the files, ``sheet.png``, ``result.json``.
 
@@ -122,9 +126,11 @@ def run_ways(
     ]  # fmt: skip
     found = {
         "settings": dict(ways[0].settings),
+        "images": len(ways) + 1,
         "made": len(missing) * count, "kept": (len(ways) - len(missing)) * count,
         "seconds": round(time.perf_counter() - begun, 2),
-        "files": files, "skipped": [],
+        "files": files,
+        "skipped": [{"input": str(entry.path), "reason": entry.reason} for entry in skipped],
     }  # fmt: skip
     write_json(output.folder / "result.json", found)
     return found

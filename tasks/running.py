@@ -156,6 +156,7 @@ def record(work: Work, done: Iterable[Source], seconds: float) -> dict[str, Any]
     skipped = [{"input": str(entry.path), "reason": entry.reason} for entry in work.skipped]
     return {
         "settings": dict(work.settings),
+        "images": len(files),
         "made": len(work.made),
         "kept": len(files) * len(work.seeds) - len(work.made),
         "seconds": round(seconds, 2),

@@ -259,3 +259,14 @@ def test_noise_beyond_what_the_model_learnt_from_is_told(
 ) -> None:
     do(runs["dae"], photos, "task=denoise", "noise=2")
     assert "warning: noise=2 lies outside 0.05 to 0.8" in capsys.readouterr().out
+
+
+def test_a_way_leaves_out_what_is_damaged_and_says_so(runs: dict[str, Path], photos: Path) -> None:
+    whole = (photos / "a.png").read_bytes()
+    middle = len(whole) // 2
+    (photos / "aa.png").write_bytes(whole[:middle] + bytes(20) + whole[middle + 20 :])
+    with pytest.raises(ConfigError, match="1 of 4 images were left out"):
+        do(runs["ddpm"], photos, "task=interpolate", "images=2", "label=0")
+    record = json.loads((photos.parent / "out" / "result.json").read_text())
+    assert [Path(entry["input"]).name for entry in record["skipped"]] == ["aa.png"]
+    assert [(way["from"], way["to"]) for way in record["files"]] == [("a", "b"), ("b", "c")]

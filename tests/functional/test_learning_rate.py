@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from functional.learning_rate import learning_rate_factor
@@ -41,3 +43,13 @@ def test_progress_beyond_the_budget_never_raises_the_rate_again() -> None:
 def test_unknown_decay_is_named() -> None:
     with pytest.raises(ValueError, match="'cosin'; known: constant, linear, cosine"):
         learning_rate_factor(0, 0, 0.0, "cosin")
+
+
+@pytest.mark.parametrize(("warmup", "steps"), [(10, 90), (40, 800), (0, 50)])
+def test_a_cosine_after_the_warm_up_is_that_of_the_authors_code(warmup: int, steps: int) -> None:
+    for step in range(warmup + 1, steps):
+        got = learning_rate_factor(step, warmup, step / steps, "cosine_after_warmup")
+        wanted = (1 + math.cos(math.pi * (step - warmup) / (steps - warmup))) / 2
+        assert got == pytest.approx(wanted, abs=1e-9)
+    assert learning_rate_factor(warmup, warmup, warmup / steps, "cosine_after_warmup") == 1
+    assert learning_rate_factor(steps, warmup, 1.0, "cosine_after_warmup") == pytest.approx(0)
