@@ -162,19 +162,13 @@ def prepare(cfg: dict[str, Any], folder: Path | None = None) -> Parts:
         folder: of a run that goes on, whose checkpoints hold what a new one takes from elsewhere.
     """
     _quiet_known_warnings()
-    data = build_data(cfg)
-    module = build_module(cfg)
+    data, module = build_data(cfg), build_module(cfg)
     check_shape(module, data)
     if not _downloads(data):
         data.setup("fit")
     for callback in build_callbacks(cfg):
-        if isinstance(callback, Tracker):
+        if isinstance(callback, Tracker | EMA):
             callback.begin(module)
-        if isinstance(callback, EMA) and not module.ema_modules:
-            raise ConfigError(
-                f"callbacks.ema: {type(module).__name__} keeps no average of "
-                "weights; set callbacks.ema=null"
-            )
     trainer = make(_trainer_settings(cfg), logger=False, enable_checkpointing=False)
     module.check_trainer(trainer)
     batch_size_per_process(data.batch_size, trainer.world_size)

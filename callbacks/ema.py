@@ -50,6 +50,13 @@ class EMA(Callback):
         self._optimizer_steps = 0
         self._raw: dict[str, Tensor] | None = None
 
+    def begin(self, module: ImageModule) -> None:
+        """Refuse a method of which nothing would be averaged, with a ValueError."""
+        if not module.ema_modules:
+            raise ValueError(
+                f"{type(module).__name__} keeps no average of weights; set callbacks.ema=null"
+            )
+
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         assert isinstance(pl_module, ImageModule)
         if pl_module.ema_modules:

@@ -14,7 +14,6 @@ import yaml
 
 import command_line
 import experiment
-from config import ConfigError
 from tests.command import ROOT
 from tests.compose import checked, composed, experiment_file, refusal
 
@@ -57,7 +56,7 @@ def test_the_nearest_key_is_one_of_what_was_chosen(
 
 def test_an_average_of_a_method_that_names_no_modules_is_refused() -> None:
     cfg = checked("method=mae", "data=fake", "callbacks.ema={_target_:callbacks.ema.EMA,decay:0.9}")
-    with pytest.raises(ConfigError, match="MAE keeps no average of weights; set callbacks"):
+    with pytest.raises(ValueError, match="MAE keeps no average of weights; set callbacks"):
         experiment.prepare(cfg)
 
 
