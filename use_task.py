@@ -72,34 +72,19 @@ def _run(
     """Make and write the results; give the record. Files left out are added to ``skipped``."""
     from tasks.interpolation import Interpolate, image_ways, run_ways, sample_ways
     from tasks.outputs import OutputFolder
-    from tasks.running import Work, run
+    from tasks.running import Work, read_or_skip, run
 
     seed, n = opened.asked["seed"], opened.asked["n"]
     settings, folder = about(opened, task), OutputFolder(output, opened.asked["overwrite"])
     if isinstance(task, Interpolate):
         given = opened.asked["input"] is not None
-        leave_out_broken(task, sources, opened.module.image_shape, skipped)
+        shape = opened.module.image_shape
+        sources = [s for s in sources if read_or_skip(task, s, shape, skipped) is not None]
         task.check_number(len(sources) if given else n)
         ways = image_ways(sources, settings) if given else sample_ways(seed, n, settings)
         return run_ways(opened.module, task, ways, folder, skipped)
     seeds = list(range(seed, seed + n))
     return run(Work(opened.module, task, sources, seeds, folder, settings, skipped))
-
-
-def leave_out_broken(
-    task: ImageTask, sources: list[Source], shape: ImageShape, skipped: list[Skipped]
-) -> None:
-    """Move from ``sources`` to ``skipped`` what cannot be decoded after all."""
-    from datamodules.decode import BrokenImageError
-    from tasks.sources import Skipped
-
-    for source in list(sources):
-        try:
-            task.read(source, shape)
-        except BrokenImageError as error:
-            sources.remove(source)
-            reason = str(error).removeprefix(f"{source.path}: ")
-            skipped.append(Skipped(source.path, reason))
 
 
 def build_task(asked: dict[str, Any]) -> ImageTask:

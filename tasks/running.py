@@ -103,13 +103,22 @@ def batches(work: Work, sources: Sequence[Source]) -> Iterator[tuple[list[Source
     for start in range(0, len(sources), BATCH):
         read_in: dict[Source, Tensor] = {}
         for source in sources[start : start + BATCH]:
-            try:
-                read_in[source] = work.task.read(source, work.shape)
-            except BrokenImageError as error:
-                reason = str(error).removeprefix(f"{source.path}: ")
-                work.skipped.append(Skipped(source.path, reason))
+            image = read_or_skip(work.task, source, work.shape, work.skipped)
+            if image is not None:
+                read_in[source] = image
         if read_in:
             yield list(read_in), to_float(torch.stack(list(read_in.values())))
+
+
+def read_or_skip(
+    task: ImageTask, source: Source, shape: ImageShape, skipped: list[Skipped]
+) -> Tensor | None:
+    """Give an image, uint8 ``(C, H, W)``; None where it is broken, as ``skipped`` then says."""
+    try:
+        return task.read(source, shape)
+    except BrokenImageError as error:
+        skipped.append(Skipped(source.path, str(error).removeprefix(f"{source.path}: ")))
+        return None
 
 
 def make(work: Work, sources: Sequence[Source], images: Tensor, seed: int) -> None:
