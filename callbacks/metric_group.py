@@ -144,4 +144,4 @@ def combinations(settings: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, An
 def told(row: Mapping[str, Any], settings: Mapping[str, Sequence[Any]], without: str) -> str:
     """Give what a line of a chart is called: the settings with several values, but for its axis."""
     many = [key for key, values in settings.items() if len(values) > 1 and key != without]
-    return ", ".join(str(row[key]) for key in many) or "all"
+    return ", ".join(str(row[key]) for key in many if row.get(key) is not None) or "all"

@@ -8,6 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from callbacks.kept_rows import KeptRows, Row
 from callbacks.metric_group import (
     Chart,
     MetricGroup,
@@ -24,10 +25,10 @@ from lightning_modules.generation import generate
 from metrics.extractors import FeatureExtractor
 from metrics.front import pareto_front
 from metrics.generation import GenerationMetrics
+from metrics.protocol import ProtocolRecord
 from metrics.reference import ReferenceStatistics
 
 COSTS = {"nfe": "evaluations per image", "seconds_per_1000": "seconds per 1,000 images"}
-Row = dict[str, Any]
 
 
 class Pareto(MetricGroup):
@@ -36,6 +37,8 @@ class Pareto(MetricGroup):
     ``pareto.csv`` has a row for each, with its protocol id; ``pareto_<cost>.png`` draws FID against
     evaluations per image, and against seconds per 1,000 images on all processes, feature network
     not counted. What a run cannot do (more steps than its chain has, say) is a row with the reason.
+    Rows measured before of the same checkpoint, n, seed and reference are not measured again, and
+    those of other settings join the table: a call that was stopped goes on, a further one adds.
 
     Args:
         sampling: the values to try of each setting of the method's sampling.
@@ -70,6 +73,7 @@ class Pareto(MetricGroup):
         extractor = run_extractor(run)
         reference = training_reference(extractor, data, run.asked["paths"]["cache"])
         cases = [(chosen, w) for w in self._weights(run) for chosen in combinations(self.sampling)]
+        kept: KeptRows | None = None
         rows: list[Row] = []
         for chosen, weights in tqdm(cases, desc="settings", disable=run.share[0] > 0 or None):
             module = self._variant(run, chosen, weights)
@@ -77,19 +81,17 @@ class Pareto(MetricGroup):
             if isinstance(module, str):
                 rows.append({**row, "refused": module})
                 continue
-            fid, seconds = _fid(run, module, extractor, reference)
-            record = protocol(
-                extractor,
-                reference,
-                dataset=data.name,
-                n=run.asked["n"],
-                weights=weights,
-                precision=str(run.config["trainer"]["precision"]),
-                seed=run.asked["seed"],
-                sampling=module.sampling_record(),
-            )
-            costs = {"nfe": record.nfe, "seconds_per_1000": round(seconds, 4)}
-            rows.append({**row, **costs, "fid": fid, "protocol": record.id})
+            record = _record(run, module, weights, extractor, reference, data.name)
+            kept = kept or KeptRows(run.folder / "pareto.json", _basis(run, record))
+            row |= {"nfe": record.nfe, "protocol": record.id}
+            found = kept.find(row)
+            if found is None:
+                fid, seconds = _fid(run, module, extractor, reference)
+                measured = {"seconds_per_1000": round(seconds, 4), "fid": fid}
+                found = kept.add({**row, **measured}, write=run.share[0] == 0)
+            rows.append(kept.shown(found))
+        others = [kept.shown(row) for row in kept.rows] if kept else []
+        rows += [row for row in others if row not in rows]
         title = f"{run.folder.name}: {run.asked['n']:,} images, {extractor.name}"
         return self._report(rows, title)
 
@@ -106,13 +108,14 @@ class Pareto(MetricGroup):
     def _report(self, rows: list[Row], title: str) -> Report:
         """Mark the rows on the front by evaluations, and draw both charts."""
         measured = [row for row in rows if "fid" in row]
+        settings = _settings(measured)
         charts, fronts = {}, {}
         for cost, axis in COSTS.items():
             points = [(float(row[cost]), float(row["fid"])) for row in measured]
             fronts[cost] = pareto_front(points)
             lines: dict[str, list[Point]] = {}
             for row, point in zip(measured, points, strict=True):
-                label = told(row, {**self.sampling, "weights": self.weights}, without="steps")
+                label = told(row, settings, without="steps")
                 lines.setdefault(label, []).append(point)
             lines["front *"] = [points[i] for i in fronts[cost]]
             charts[f"pareto_{cost}"] = Chart(title, axis, "FID", lines, log_x=True, log_y=True)
@@ -120,6 +123,45 @@ class Pareto(MetricGroup):
             measured[i]["front"] = "yes"
         text = _table([measured[i] for i in fronts["nfe"]])
         return Report(rows=rows, charts=charts, text=text)
+
+
+def _record(
+    run: UsedRun,
+    module: ImageModule,
+    weights: str,
+    extractor: FeatureExtractor,
+    reference: ReferenceStatistics,
+    dataset: str,
+) -> ProtocolRecord:
+    """Give the protocol of a row."""
+    return protocol(
+        extractor,
+        reference,
+        dataset=dataset,
+        n=run.asked["n"],
+        weights=weights,
+        precision=str(run.config["trainer"]["precision"]),
+        seed=run.asked["seed"],
+        sampling=module.sampling_record(),
+    )
+
+
+def _basis(run: UsedRun, record: ProtocolRecord) -> Row:
+    """Give what the rows of one table have in common."""
+    return {
+        "measurement": record.measurement_id,
+        "precision": record.precision,
+        "seed": record.seed,
+        "checkpoint": run.asked["checkpoint"],
+        "images_seen": run.module.images_seen,
+    }
+
+
+def _settings(rows: Sequence[Row]) -> dict[str, list[Any]]:
+    """Give the values that each setting has in the rows, in their order."""
+    own = (*COSTS, "fid", "protocol", "front", "refused")
+    keys = dict.fromkeys(key for row in rows for key in row if key not in own)
+    return {key: list(dict.fromkeys(row.get(key) for row in rows)) for key in keys}
 
 
 def _fid(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 
 import evaluate
 import experiment
+from callbacks import pareto
 from callbacks.metric_group import combinations
 from metrics.front import pareto_front
 from tests.compose import composed, refused
@@ -55,6 +57,42 @@ def test_pareto_scores_every_combination_and_says_what_a_run_cannot_do(
     for cost in ("nfe", "seconds_per_1000"):
         assert (run / f"pareto_{cost}.png").stat().st_size > 5000
     assert "no setting beats these" in capsys.readouterr().out
+
+
+def test_a_front_goes_on_where_it_was_stopped_and_takes_further_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = untrained(tmp_path / "run")
+    ask = [f"run={run}", *SMALL, "metrics=pareto", "groups.pareto.sampling.spacing=[trailing]"]
+
+    def front(sampler: str, steps: str, *more: str) -> list[dict[str, str]]:
+        grid = [f"groups.pareto.sampling.{key}=[{value}]" for key, value in
+                (("sampler", sampler), ("steps", steps))]  # fmt: skip
+        evaluate.evaluate(composed(*ask, *grid, *more, name="evaluate"))
+        return rows(run / "pareto.csv")
+
+    measure, calls = pareto._fid, []
+
+    def stopped(*given: Any) -> tuple[float, float]:
+        calls.append(given)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return measure(*given)
+
+    monkeypatch.setattr(pareto, "_fid", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        front("ddim", "1,2")
+    assert [row["steps"] for row in front("ddim", "1,2")] == ["1", "2"] and len(calls) == 3
+    found = front("ancestral", "3")
+    assert [(row["sampler"], row["steps"]) for row in found] == [
+        ("ancestral", "3"), ("ddim", "1"), ("ddim", "2"),
+    ]  # fmt: skip
+    assert len(calls) == 4
+    # Another n is another table.
+    assert len(front("ddim", "1", "n=17")) == 1 and len(calls) == 5
+    (run / "pareto.json").write_text("{")
+    with pytest.raises(ValueError, match="is damaged"):
+        front("ddim", "1")
 
 
 def test_a_grid_of_which_a_run_can_do_nothing_is_refused(tmp_path: Path) -> None:
