@@ -19,6 +19,7 @@ from callbacks.metric_group import (
     combinations,
     run_extractor,
 )
+from callbacks.restoration_report import markdown
 from callbacks.restoration_scores import keyed, test_chunks, tune
 from callbacks.tracker import plain_protocol, protocol, training_reference
 from functional.images import to_uint8
@@ -30,6 +31,7 @@ from metrics.classical import baselines
 from metrics.extractors import FeatureExtractor
 from metrics.gather import broadcast_result
 from metrics.generation import GenerationMetrics
+from metrics.lpips import PerceptualDistance
 from metrics.protocol import ProtocolRecord
 from metrics.reference import ReferenceStatistics
 from metrics.restoration import consistency
@@ -37,10 +39,6 @@ from metrics.score_table import ScoreTable
 
 Row = dict[str, Any]
 HIDDEN_PIECES = {*MASKS, *REGIONS}
-COLUMNS = (
-    "psnr", "ssim", "psnr-masked", "ssim-masked", "psnr-pasted", "fid", "fid-pasted",
-    "consistency", "nfe", "seconds_per_image",
-)  # fmt: skip
 
 
 class Restoration(MetricGroup):
@@ -55,6 +53,7 @@ class Restoration(MetricGroup):
         tasks: names (see ``functional.restore_tasks``).
         restoring: the values to try of each setting of the method's ``restoring``, where it has
             any: ``{restorer: [ddnm, repaint]}``.
+        lpips_weights: file of the network of LPIPS (see ``metrics.lpips``); None leaves LPIPS out.
 
     Raises:
         ValueError: without a task.
@@ -63,11 +62,17 @@ class Restoration(MetricGroup):
     capability = "restore"
     tells_all = True
 
-    def __init__(self, tasks: Sequence[str], restoring: Mapping[str, Sequence[Any]]) -> None:
+    def __init__(
+        self,
+        tasks: Sequence[str],
+        restoring: Mapping[str, Sequence[Any]],
+        lpips_weights: str | None = None,
+    ) -> None:
         if not tasks:
             raise ValueError("no task of restoring; give groups.restoration.tasks=[random-75]")
         self.tasks = list(tasks)
         self.restoring = {key: list(values) for key, values in restoring.items() if values != []}
+        self.lpips = PerceptualDistance(lpips_weights) if lpips_weights else None
 
     def check(self, run: UsedRun) -> None:
         if run.content != "images" or run.asked["n"] < 2:
@@ -81,7 +86,7 @@ class Restoration(MetricGroup):
     def measure(self, run: UsedRun, data: Any) -> Report:
         extractor = run_extractor(run)
         reference = training_reference(extractor, data, run.asked["paths"]["cache"])
-        bench = Bench(run, data, extractor, reference)
+        bench = Bench(run, data, extractor, reference, self.lpips)
         report = Report(findings=[bench.floor()])
         for name in self.tasks:
             task = self._task(run.module, name)
@@ -141,6 +146,11 @@ def _again(error: ValueError | None) -> None:
         raise error
 
 
+def _kind(key: str) -> str:
+    """Say what a score stands on: features, LPIPS' network, or pixels alone."""
+    return "fid" if "/fid" in key else "lpips" if key.endswith("/lpips") else "pixels"
+
+
 class Bench:
     """Measures ways to restore on the same images, corrupted alike."""
 
@@ -150,8 +160,10 @@ class Bench:
         data: Any,
         extractor: FeatureExtractor,
         reference: ReferenceStatistics,
+        lpips: PerceptualDistance | None,
     ) -> None:
         self.run, self.data, self.extractor, self.reference = run, data, extractor, reference
+        self.lpips = lpips
         self.n = min(run.asked["n"], data.split_size("test"))
         self.seed = run.asked["seed"]
 
@@ -171,7 +183,7 @@ class Bench:
                     record = module.restoring_record(operator)  # type: ignore[operator]
                 images, took = timed(lambda: module.restore(corrupted, operator, seeds=seeds))  # noqa: B023
                 seconds, done = seconds + took, done + len(indices)
-                _score(table, "", indices, images, clean, corrupted, operator)
+                self._score(table, "", indices, images, clean, corrupted, operator)
         except ValueError as error:
             refused = error
         # Rank 0 has images whenever any has: what it cannot do, none goes on with.
@@ -192,7 +204,7 @@ class Bench:
         for indices, clean in self.chunks():
             _, operator, corrupted = self._corrupted(task, indices, clean)
             for name, images in baselines(corrupted, operator, strengths).items():
-                _score(table, name, indices, images, clean, corrupted, operator)
+                self._score(table, name, indices, images, clean, corrupted, operator)
         found = table.compute()
         values: dict[str, float] = {}
         for name, scores in found.items():
@@ -238,12 +250,21 @@ class Bench:
             precision=self._precision, seed=self.seed,
         )  # fmt: skip
         # Each output meets its own original alone.
+        pairs = replace(pixels, reference_n=self.n)
         records = {
-            False: replace(pixels, reference_n=self.n),
-            True: replace(self._in_features(sampling, weights), corruption=corruption),
+            "pixels": pairs,
+            "fid": replace(self._in_features(sampling, weights), corruption=corruption),
         }
+        if self.lpips:
+            records["lpips"] = replace(
+                pairs,
+                extractor=self.lpips.name,
+                extractor_sha256=self.lpips.sha256,
+                resize=self.lpips.resize(self.run.module.image_shape[-1]),
+            )
+        kinds = {key: _kind(key) for key in values}
         return [
-            Finding({k: v for k, v in values.items() if ("/fid" in k) == kind}, record, costs)
+            Finding({k: v for k, v in values.items() if kinds[k] == kind}, record, costs)
             for kind, record in records.items()
         ]
 
@@ -257,33 +278,19 @@ class Bench:
             precision=self._precision, seed=self.seed, sampling=sampling,
         )  # fmt: skip
 
-
-def _score(
-    table: ScoreTable,
-    name: str,
-    indices: Tensor,
-    images: Tensor,
-    clean: Tensor,
-    corrupted: Tensor,
-    operator: Any,
-) -> None:
-    mask: Tensor | None = getattr(operator, "mask", None)
-    hidden = None if mask is None else mask.cpu().expand(len(clean), -1, -1, -1)
-    further = {"consistency": consistency(images, corrupted, operator).cpu()}
-    table.add(name, indices, images.cpu(), clean, hidden, further)
-
-
-def markdown(rows: Sequence[Row]) -> str:
-    """Give rows as a table of Markdown, the reason in words where there is no number."""
-    columns = ["task", "restorer", *COLUMNS]
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    for row in rows:
-        cells = [_shown(row.get(column)) for column in columns]
-        if "refused" in row:
-            cells[2] = f"n/a: {row['refused']}".replace("|", "\\|").replace("\n", " ")
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def _shown(value: Any) -> str:
-    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    def _score(
+        self,
+        table: ScoreTable,
+        name: str,
+        indices: Tensor,
+        images: Tensor,
+        clean: Tensor,
+        corrupted: Tensor,
+        operator: Any,
+    ) -> None:
+        mask: Tensor | None = getattr(operator, "mask", None)
+        hidden = None if mask is None else mask.cpu().expand(len(clean), -1, -1, -1)
+        further = {"consistency": consistency(images, corrupted, operator).cpu()}
+        if self.lpips:
+            further["lpips"] = self.lpips(images, clean)
+        table.add(name, indices, images.cpu(), clean, hidden, further)

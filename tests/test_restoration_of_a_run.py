@@ -16,6 +16,7 @@ from comparison.runs import read
 from comparison.scores import scores_of
 from comparison.tables import tables
 from tests.compose import composed, refused
+from tests.metrics.test_lpips import weights_of
 from tests.run_folders import untrained
 
 pytestmark = pytest.mark.filterwarnings("ignore:FID of .* images")
@@ -72,6 +73,21 @@ def test_a_method_with_one_way_does_what_it_was_trained_for(tmp_path: Path) -> N
     (refusal,) = [row["refused"] for row in rows if row["refused"]]
     assert refusal.startswith("trained for denoise-")
     assert {"restore/floor/fid/fmnist_cnn@6"} <= {key for e in entries for key in e["scores"]}
+
+
+def test_lpips_is_measured_where_its_network_is_at_hand(tmp_path: Path) -> None:
+    run = untrained(tmp_path / "run", "method=dae")
+    weights = weights_of("alexnet", tmp_path)
+    given = f"groups.restoration.lpips_weights={weights}"
+    entries = measured(*asked(run, "denoise-0.3"), given)
+    row = next(r for r in csv.DictReader((run / "restoration.csv").open()) if r["nfe"])
+    assert float(row["lpips"]) > 0
+    (entry,) = [e for e in entries if "restore/denoise-0.3/lpips" in e["scores"]]
+    record = entry["protocol"]
+    assert (record["extractor"], record["resize"]) == ("lpips_alex", "64 bilinear")
+    assert "| lpips |" in (run / "restoration.md").read_text()
+    other = f"groups.restoration.lpips_weights={tmp_path / 'none.pth'}"
+    assert "no weights file" in refused("evaluate.py", *asked(run, "denoise-0.3"), other)
 
 
 def test_what_cannot_be_measured_is_refused_before_the_work(tmp_path: Path) -> None:
