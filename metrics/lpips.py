@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,9 +15,10 @@ from torchmetrics.functional.image.lpips import _LPIPS
 from functional.images import to_float, to_uint8
 from metrics.weights import check_sha256, load_state, load_tensors
 
+Network = Literal["alex", "vgg", "squeeze"]
 SMALLEST = 64
 """Side in pixels that smaller images are enlarged to: AlexNet has no output of much smaller."""
-SIGNS = {
+SIGNS: dict[Network, str] = {
     "squeeze": "features.3.squeeze.weight",
     "vgg": "features.28.weight",
     "alex": "features.10.weight",
@@ -80,7 +82,7 @@ class PerceptualDistance:
         return F.interpolate(images, (SMALLEST, SMALLEST), mode="bilinear") if smaller else images
 
 
-def network_of(state: Mapping[str, Tensor], source: str) -> str:
+def network_of(state: Mapping[str, Tensor], source: str) -> Network:
     """Give the name of the network that ``state`` holds the weights of.
 
     Raises:
