@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,9 +150,12 @@ def report(search: Search) -> None:
     done = [trial for trial in ended if trial.state.name == "COMPLETE"]
     sign = 1 if search.study.direction.name == "MINIMIZE" else -1
     print(f"\n{len(done)} trials to their end, {len(search.study.trials)} in all: {search.folder}")
-    for trial in sorted(done, key=lambda trial: sign * (trial.value or 0.0)):
+    done.sort(key=lambda trial: sign * (trial.value or 0.0))
+    for trial in done:
         told = " ".join(f"{key}={value}" for key, value in trial.params.items())
         print(f"  {trial.value:10.4g}  {name(trial)}  {told}")
+    if done:
+        print(f"the best again: python train.py {shlex.join(search.settings(done[0]))}")
 
 
 if __name__ == "__main__":

@@ -85,15 +85,18 @@ class Search:
                 return Trial(self.study, frozen._trial_id), lock
         return None
 
+    def settings(self, trial: Trial | FrozenTrial) -> list[str]:
+        """Give what a trial trains with, as ``train.py`` takes it."""
+        return [*self.train, *(override(key, value) for key, value in trial.params.items())]
+
     def _finish(self, trial: Trial, env: dict[str, str]) -> None:
         run = self.folder / name(trial)
-        settings = [override(key, value) for key, value in trial.params.items()]
-        given = [*self.train, *settings]
+        given = self.settings(trial)
         if (run / "run.json").exists():
             given.insert(0, f"resume={run}")
         else:
             given += [f"paths.runs={self.folder}", f"name={run.name}"]
-        told = " ".join(settings)
+        told = " ".join(override(key, value) for key, value in trial.params.items())
         print(f"{run.name}: {told}", flush=True)
         done = (run / "run.json").exists() and run_folder.finished(run)
         outcome = self._follow(trial, run, None if done else start(given, env, run))

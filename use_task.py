@@ -72,16 +72,15 @@ def _run(
     """Make and write the results; give the record. Files left out are added to ``skipped``."""
     from tasks.interpolation import Interpolate, image_ways, run_ways, sample_ways
     from tasks.outputs import OutputFolder
-    from tasks.running import Work, read_or_skip, run
+    from tasks.running import Work, read_in, run
 
     seed, n = opened.asked["seed"], opened.asked["n"]
     settings, folder = about(opened, task), OutputFolder(output, opened.asked["overwrite"])
     if isinstance(task, Interpolate):
         given = opened.asked["input"] is not None
-        shape = opened.module.image_shape
-        sources = [s for s in sources if read_or_skip(task, s, shape, skipped) is not None]
-        task.check_number(len(sources) if given else n)
-        ways = image_ways(sources, settings) if given else sample_ways(seed, n, settings)
+        images = read_in(task, sources, opened.module.image_shape, skipped)
+        task.check_number(len(images) if given else n)
+        ways = image_ways(images, settings) if given else sample_ways(seed, n, settings)
         return run_ways(opened.module, task, ways, folder, skipped)
     seeds = list(range(seed, seed + n))
     return run(Work(opened.module, task, sources, seeds, folder, settings, skipped))
@@ -183,6 +182,8 @@ def about(opened: use_run.RunInUse, task: ImageTask) -> dict[str, Any]:
         "task": asked["task"],
         **task.settings(),
         "run": opened.folder.resolve().name,
+        # Two folders elsewhere may have one name.
+        "run_id": run_folder.read(opened.folder).id,
         "method": type(module).__name__,
         "checkpoint": run_folder.checkpoint_name(opened.folder, asked["checkpoint"]),
         "weights": asked["weights"],

@@ -19,11 +19,11 @@ from callbacks.run_record import write_json
 from functional.images import to_float, to_uint8
 from functional.seeding import image_seeds
 from lightning_modules.base import ImageModule
-from tasks.base import ImageShape, ImageTask
+from tasks.base import ImageTask
 from tasks.outputs import OutputFolder
 from tasks.running import SHEET_ROWS, digest
 from tasks.sheet import sheet
-from tasks.sources import Skipped, Source, read
+from tasks.sources import Skipped, Source
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,12 @@ class Way:
     """From one end to the next.
 
     Attributes:
-        ends: two seeds, or two images of a user.
+        ends: two seeds, or two images of a user, uint8 ``(C, H, W)``.
         names: of the two ends.
         settings: what its images are of.
     """
 
-    ends: tuple[int, int] | tuple[Source, Source]
+    ends: tuple[int, int] | tuple[Tensor, Tensor]
     names: tuple[str, str]
     settings: Mapping[str, Any]
 
@@ -88,12 +88,15 @@ def sample_ways(seed: int, n: int, settings: Mapping[str, Any]) -> list[Way]:
     ]
 
 
-def image_ways(sources: Sequence[Source], settings: Mapping[str, Any]) -> list[Way]:
-    """Give the ways from each image to the next, in the order of their names."""
+def image_ways(images: Mapping[Source, Tensor], settings: Mapping[str, Any]) -> list[Way]:
+    """Give the ways from each image, uint8 ``(C, H, W)``, to the next, in their order."""
     return [
-        Way((a, b), (a.name, b.name), {**settings, "image": digest([a.path, b.path])})
-        for a, b in pairwise(sources)
-    ]
+        Way(
+            (images[a], images[b]), (a.name, b.name),
+            {**settings, "image": digest([a.path, b.path])},
+        )
+        for a, b in pairwise(images)
+    ]  # fmt: skip
 
 
 def run_ways(
@@ -117,7 +120,7 @@ def run_ways(
     for way in tqdm(missing, desc="ways", disable=None):
         for k, image in enumerate(make(module, task, way)):
             output.save(way.result(k), image, way.settings)
-    picture = overview(module.image_shape, task, ways[:SHEET_ROWS], output)
+    picture = overview(task, ways[:SHEET_ROWS], output)
     save_picture(picture, output.folder / "sheet.png")
     files = [
         {"from": way.names[0], "to": way.names[1], "made": way in missing,
@@ -139,16 +142,13 @@ def run_ways(
 def make(module: ImageModule, task: Interpolate, way: Way) -> Tensor:
     """Give the images of a way, uint8 ``(P, C, H, W)``."""
     ends: Any = way.ends
-    if isinstance(ends[0], Source):
-        pixels = torch.stack([read(end, *module.image_shape[:2]) for end in ends])
-        ends = to_float(pixels).to(module.device)
+    if isinstance(ends[0], Tensor):
+        ends = to_float(torch.stack(ends)).to(module.device)
     with torch.no_grad():
         return to_uint8(module.interpolate(ends, task.weights, task.label)[0]).cpu()
 
 
-def overview(
-    shape: ImageShape, task: Interpolate, ways: Sequence[Way], output: OutputFolder
-) -> Any:
+def overview(task: Interpolate, ways: Sequence[Way], output: OutputFolder) -> Any:
     """Give the sheet: a row for each way, between its given ends where it has such."""
     columns = {
         f"{weight:.2f}": [decode_image(str(output.path(way.result(k)))) for way in ways]
@@ -156,7 +156,7 @@ def overview(
     }
     for caption, end, first in (("from", 0, True), ("to", 1, False)):
         given = [way.ends[end] for way in ways]
-        images = [read(e, *shape[:2]) for e in given if isinstance(e, Source)]
+        images = [e for e in given if isinstance(e, Tensor)]
         if images:
             columns = {caption: images, **columns} if first else {**columns, caption: images}
     return sheet(columns)

@@ -101,24 +101,22 @@ def run(work: Work) -> dict[str, Any]:
 def batches(work: Work, sources: Sequence[Source]) -> Iterator[tuple[list[Source], Tensor]]:
     """Yield images in float32 ``(n, C, H, W)`` with where they are from; broken ones are noted."""
     for start in range(0, len(sources), BATCH):
-        read_in: dict[Source, Tensor] = {}
-        for source in sources[start : start + BATCH]:
-            image = read_or_skip(work.task, source, work.shape, work.skipped)
-            if image is not None:
-                read_in[source] = image
-        if read_in:
-            yield list(read_in), to_float(torch.stack(list(read_in.values())))
+        found = read_in(work.task, sources[start : start + BATCH], work.shape, work.skipped)
+        if found:
+            yield list(found), to_float(torch.stack(list(found.values())))
 
 
-def read_or_skip(
-    task: ImageTask, source: Source, shape: ImageShape, skipped: list[Skipped]
-) -> Tensor | None:
-    """Give an image, uint8 ``(C, H, W)``; None where it is broken, as ``skipped`` then says."""
-    try:
-        return task.read(source, shape)
-    except BrokenImageError as error:
-        skipped.append(Skipped(source.path, str(error).removeprefix(f"{source.path}: ")))
-        return None
+def read_in(
+    task: ImageTask, sources: Iterable[Source], shape: ImageShape, skipped: list[Skipped]
+) -> dict[Source, Tensor]:
+    """Give the images, uint8 ``(C, H, W)``, but for broken ones, which are noted in ``skipped``."""
+    found = {}
+    for source in sources:
+        try:
+            found[source] = task.read(source, shape)
+        except BrokenImageError as error:
+            skipped.append(Skipped(source.path, str(error).removeprefix(f"{source.path}: ")))
+    return found
 
 
 def make(work: Work, sources: Sequence[Source], images: Tensor, seed: int) -> None:

@@ -91,6 +91,8 @@ def test_a_grid_is_every_combination_once_whoever_calls_and_the_validations_valu
     assert {record["device"] for record in records} == {"3", "5"}
     printed = capsys.readouterr().out
     assert "3 trials to their end" in printed and "method.optimizer.lr=0.01" in printed
+    best = printed.splitlines()[-1]
+    assert best == "the best again: python train.py method.optimizer.lr=0.01"
     assert len(search("sampler=grid").get_trials()) == 3
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from PIL import Image
 
 import command_line
 import sample
+from callbacks.run_record import merge_json
 from config import ConfigError
+from tasks import sources
 from tasks.outputs import settings_of
 from tests.command import TINY_DATA
 from tests.compose import composed
@@ -137,6 +140,10 @@ def test_results_that_are_there_are_kept_and_those_of_other_settings_refused(
     assert (output / "a_seed0.png").stat().st_mtime_ns == before
     with pytest.raises(ValueError, match=r"a_seed0\.png is there with mask.box \[2, 2, 4, 4\]"):
         do(runs["mae"], photos, "task=inpaint", "mask.box=[2,2,3,4]")
+    namesake = shutil.copytree(runs["mae"], photos.parent / "mae")
+    merge_json(namesake / "run.json", wandb_id="another")
+    with pytest.raises(ValueError, match=r"a_seed0\.png is there with run_id '"):
+        do(namesake, photos, *BOX)
     Image.new("L", (8, 8)).save(photos / "a.png")
     with pytest.raises(ValueError, match=r"a_seed0\.png is there with image '"):
         do(runs["mae"], photos, *BOX)
@@ -240,9 +247,15 @@ def test_ways_between_samples_begin_and_end_with_them(
 
 
 def test_ways_between_given_images_are_made_where_the_method_encodes_them(
-    runs: dict[str, Path], photos: Path
+    runs: dict[str, Path], photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    decoded: list[str] = []
+    read = sources.load
+    monkeypatch.setattr(
+        sources, "load", lambda path, s: (decoded.append(path.name), read(path, s))[1]
+    )
     output = do(runs["ddpm"], photos, "task=interpolate", "images=3", "label=0")
+    assert decoded == ["a.png", "b.jpg", "c.webp"]
     results = [f"{way}_{k:02d}.png" for way in ("a-b", "b-c") for k in range(3)]
     assert names(output) == sorted([*results, "result.json", "sheet.png"])
     with pytest.raises(ValueError, match="1 image to interpolate; give input= a folder"):
