@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from comparison.costs import Cost, cost
 from comparison.runs import Run
 from comparison.scores import Score, scores_of
 from comparison.settings import labels, recipe_id
@@ -14,23 +14,6 @@ from comparison.tables import Table, tables
 
 COUNTED = ("finished", "trained")
 """Status of a run whose final scores count; of others only what they say themselves is shown."""
-
-
-@dataclass(eq=False)
-class Cost:
-    """What a recipe took: means over its runs, None where a run did not record it."""
-
-    label: str
-    data: str
-    runs: list[Run]
-    parameters: int | None
-    nfe: str
-    images_seen: float | None
-    minutes: float | None
-    images_per_second: float | None
-    tflop_per_image: float | None
-    seconds_per_1000: float | None
-    hardware: str
 
 
 @dataclass(eq=False)
@@ -74,7 +57,8 @@ def build(runs: Sequence[Run], broken: dict[Path, str] | None = None) -> Board:
                 scores += scores_of(run)
             except (ValueError, KeyError, TypeError) as error:
                 left_out[str(run.folder)] = f"its scores cannot be read: {error}"
-    costs = [_cost(label, group) for label, group in _grouped(kept, by_run).items()]
+    costs = [cost(label, group) for label, group in _grouped(kept, by_run).items()]
+    costs.sort(key=lambda cost: (cost.data, cost.label))
     return Board(kept, by_run, tables(scores, by_run), costs, left_out)
 
 
@@ -108,38 +92,3 @@ def _grouped(runs: Sequence[Run], named: dict[Run, str]) -> dict[str, list[Run]]
         if run.status in COUNTED:
             groups.setdefault(named[run], []).append(run)
     return groups
-
-
-def _cost(label: str, runs: list[Run]) -> Cost:
-    records = [run.record for run in runs]
-    first = records[0]
-    flops = _mean(records, "forward_gflop_per_image")
-    nfes = {p["nfe"] for r in records for p in r.get("protocols", {}).values() if _from_noise(p)}
-    seconds = _mean(records, "wall_clock_seconds")
-    return Cost(
-        label=label,
-        data=runs[0].data,
-        runs=runs,
-        parameters=first.get("parameters"),
-        nfe=", ".join(str(nfe) for nfe in sorted(nfes)),
-        images_seen=_mean(records, "images_seen"),
-        minutes=None if seconds is None else seconds / 60,
-        images_per_second=_mean(records, "images_per_second"),
-        tflop_per_image=None if flops is None else flops / 1000,
-        seconds_per_1000=_mean(records, "seconds_per_1000_samples"),
-        hardware="; ".join(sorted({_hardware(record) for record in records})),
-    )
-
-
-def _hardware(record: dict[str, Any]) -> str:
-    processes, device = record.get("processes", 1), record.get("device", "?")
-    return f"{processes} x {device}, {record.get('precision')}"
-
-
-def _from_noise(record: dict[str, Any]) -> bool:
-    return not record.get("corruption") and record.get("sampler") != "none"
-
-
-def _mean(records: Sequence[dict[str, Any]], field: str) -> float | None:
-    values = [float(r[field]) for r in records if r.get(field) is not None]
-    return sum(values) / len(values) if values else None

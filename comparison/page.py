@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping, Sequence
-from html import escape
+from html import escape, unescape
 from pathlib import Path
 
 from comparison.board import Board
+from comparison.costs import Amount
 from comparison.pictures import pictures, shown_runs
 from comparison.settings import flatten
 from comparison.tables import Cell, Column, Table
-from comparison.writers import COSTS, cost_values, heads, number, shown
+from comparison.writers import COSTS, heads, number, shown
 
 ASSETS = Path(__file__).parent / "assets"
+NONE = '<td class="none">n/a</td>'
 
 
 def page(board: Board, plots: Mapping[str, str], progress: bytes | None, version: str = "") -> str:
@@ -35,7 +38,7 @@ def page(board: Board, plots: Mapping[str, str], progress: bytes | None, version
         _differences(board),
         _left_out(board),
     ]
-    body = "\n".join(filter(None, parts))
+    body = "\n".join([_contents(parts), *filter(None, parts)])
     served = f' data-version="{escape(version)}"' if version else ""
     return (
         f'<!doctype html>\n<html lang="en"{served}>\n<head>\n<meta charset="utf-8">\n'
@@ -59,7 +62,22 @@ def _summary(board: Board) -> str:
 
 
 def _section(title: str, body: str) -> str:
-    return f"<section>\n<h2>{escape(title)}</h2>\n{body}\n</section>"
+    return f'<section id="{_anchor(title)}">\n<h2>{escape(title)}</h2>\n{body}\n</section>'
+
+
+def _anchor(title: str) -> str:
+    return re.sub(r"\W+", "-", title.lower()).strip("-")
+
+
+def _contents(parts: Sequence[str]) -> str:
+    """Give links to the sections of a page."""
+    titles = [title for part in parts for title in re.findall("<h2>(.+?)</h2>", part)]
+    short = [title.partition(": ")[0].partition(", ")[0] for title in titles]
+    links = (
+        f'<a href="#{_anchor(unescape(title))}">{name if short.count(name) == 1 else title}</a>'
+        for title, name in zip(titles, short, strict=True)
+    )
+    return f"<nav>{''.join(links)}</nav>"
 
 
 def _table(table: Table) -> str:
@@ -67,61 +85,72 @@ def _table(table: Table) -> str:
     rows = []
     for row in table.rows:
         cells = [f'<td data-value="{row.rank}">{row.rank}</td>' if row.rank else "<td></td>"]
-        cells += [f'<td class="text">{escape(row.label)}</td>']
+        recipe, sampler = map(escape, row.recipe)
+        below = f"<span hidden>, </span><small>{sampler}</small>" * bool(sampler)
+        cells += [f'<td class="text">{recipe}{below}</td>']
         cells += [_cell(row.cells.get(c), c, table) for c in table.columns]
         cells += [f'<td class="text"><code>{" ".join(row.protocols) or "n/a"}</code></td>']
         rows.append(f"<tr>{''.join(cells)}</tr>")
     notes = "".join(f"<li>{escape(note)}</li>" for note in table.notes)
-    body = _scrolled(head, rows)
+    body = _scrolled(head, rows, "ranked")
     return _section(table.title, body + (f'<ul class="notes">{notes}</ul>' if notes else ""))
 
 
-def _head(titles: Sequence[str], texts: Sequence[int]) -> str:
+def _head(titles: Sequence[str], texts: Sequence[int], split: bool = True) -> str:
+    """Give the head of a table; ``split``: what a column is of, below its metric."""
     cells = []
     for place, title in enumerate(titles):
-        first, _, rest = title.partition(" ")
-        small = f"<small>{escape(rest)}</small>" if rest and place not in texts else ""
-        shown_title = escape(first if small else title)
-        kind = ' class="text"' if place in texts else ""
-        cells.append(f'<th scope="col"{kind}><button>{shown_title}{small}</button></th>')
+        first, _, rest = title.partition(" ") if split and place not in texts else (title, "", "")
+        comma = "<span hidden>,</span>" * first.endswith(",")
+        small = f"<small>{escape(rest)}</small>" * bool(rest)
+        kind = ' class="text"' * (place in texts)
+        shown_title = escape(first.removesuffix(",")) + comma + small
+        cells.append(f'<th scope="col"{kind}><button>{shown_title}</button></th>')
     return f"<thead><tr>{''.join(cells)}</tr></thead>"
 
 
 def _cell(cell: Cell | None, column: Column, table: Table) -> str:
     if cell is None:
-        return '<td class="none">n/a</td>'
-    best = ' class="best"' if cell in table.best.get(column, []) else ""
-    sources = "\n".join(
+        return NONE
+    sources = [
         f"{s.run.folder} {s.source}: {s.key} = {number(s.value)}"
         + (f" (protocol {s.protocol.id})" if s.protocol else "")
         for s in cell.scores
-    )
-    return f'<td{best} data-value="{cell.mean!r}" title="{escape(sources)}">{shown(cell)}</td>'
+    ]
+    return _traced(shown(cell), cell.mean, sources, cell in table.best.get(column, []))
+
+
+def _amount(amount: Amount) -> str:
+    if not amount.values:
+        return NONE
+    sources = [f"{s.run.folder} run.json: {s.where} = {s.value!r}" for s in amount.sources]
+    return _traced(amount.text, amount.values[0], sources)
+
+
+def _traced(text: str, value: float, sources: Sequence[str], best: bool = False) -> str:
+    """Give the cell of a number that names the files it comes from."""
+    kind, told = ' class="best"' if best else "", escape("\n".join(sources))
+    return f'<td{kind} data-value="{value!r}" title="{told}">{escape(text)}</td>'
 
 
 def _costs(board: Board) -> str:
-    texts = [0, 1, len(COSTS) - 1]
     rows = []
     for cost in board.costs:
         cells = [
-            f'<td class="text">{escape(text)}</td>' if place in texts else _number(text)
-            for place, text in enumerate(cost_values(cost))
+            f'<td class="text">{escape(cost.label)}</td><td class="text">{escape(cost.data)}</td>',
+            f'<td data-value="{len(cost.runs)}">{len(cost.runs)}</td>',
+            *map(_amount, cost.amounts),
+            f'<td class="text">{escape(cost.hardware)}</td>',
         ]
         rows.append(f"<tr>{''.join(cells)}</tr>")
-    return _section("cost", _scrolled(_head(COSTS, texts), rows))
+    return _section("cost", _scrolled(_head(COSTS, [0, 1, len(COSTS) - 1], split=False), rows))
 
 
-def _scrolled(head: str, rows: Sequence[str]) -> str:
+def _scrolled(head: str, rows: Sequence[str], kind: str = "plain") -> str:
     body = "\n".join(rows)
-    return f'<div class="scroll"><table>{head}<tbody>\n{body}\n</tbody></table></div>'
-
-
-def _number(text: str) -> str:
-    plain = text.replace(",", "")
-    try:
-        return f'<td data-value="{float(plain)!r}">{text}</td>'
-    except ValueError:
-        return f"<td>{escape(text)}</td>"
+    return (
+        f'<div class="scroll"><table class="{kind}">{head}<tbody>\n{body}\n</tbody></table></div>'
+    )
 
 
 def data_uri(content: bytes, kind: str) -> str:
@@ -129,28 +158,31 @@ def data_uri(content: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _figure(source: str, caption: str, wide: bool = False) -> str:
-    kind = ' class="wide"' if wide else ""
+def _figure(source: str, caption: str, about: str, kind: str = "picture") -> str:
     return (
-        f'<figure{kind}><img src="{source}" alt="{escape(caption)}" loading="lazy">'
+        f'<figure class="{kind}"><img src="{source}" alt="{escape(about)}" loading="lazy">'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
 
 
 def _gallery(board: Board, progress: bytes | None) -> str:
-    figures = []
-    for label, run in shown_runs(board).items():
-        newest = {picture.kind: picture for picture in pictures(run)}
-        for picture in newest.values():
-            caption = f"{label}, {picture.kind}: {picture.images_seen:,} images, {run.name}"
-            figures.append(_figure(data_uri(picture.path.read_bytes(), "png"), caption))
-    if not figures:
-        return ""
-    parts = [f'<div class="gallery">{"".join(figures)}</div>']
+    parts = []
     if progress is not None:
         caption = "how samples of the same seeds come about, from the first validation to the last"
-        parts.insert(0, _figure(data_uri(progress, "gif"), caption, wide=True))
-    return _section("Pictures", "\n".join(parts))
+        parts.append(_figure(data_uri(progress, "gif"), caption, caption, "wide"))
+    for label, run in shown_runs(board).items():
+        newest = {picture.kind: picture for picture in pictures(run)}
+        figures = [
+            _figure(
+                data_uri(picture.path.read_bytes(), "png"),
+                f"{picture.kind}, {picture.images_seen:,} images",
+                f"{label}, {picture.kind}",
+            )
+            for picture in newest.values()
+        ]
+        head = f"<h3>{escape(label)} <small>{escape(run.name)}</small></h3>"
+        parts.append(f'{head}<div class="gallery">{"".join(figures)}</div>')
+    return _section("Pictures", "\n".join(parts)) if parts else ""
 
 
 def _differences(board: Board) -> str:

@@ -16,7 +16,7 @@ from comparison.runs import Run
 NAME = re.compile(r"(?P<kind>.+)_(?P<images>\d+)\.png")
 KINDS = ("samples", "reconstruction", "restored", "denoising", "classes")
 """What is looked for in a run's folder, in this order; else the first kind there is."""
-HEIGHT, GAP, LINE = 360, 12, 20
+HEIGHT, GAP, LINE, WIDTH = 360, 12, 20, 1600
 FRAMES, MILLISECONDS = 24, 300
 
 
@@ -63,7 +63,7 @@ def side_by_side(board: Board) -> Image.Image | None:
         label: (series(run)[-1], f"{label}: {series(run)[-1].images_seen:,} images")
         for label, run in shown_runs(board).items()
     }
-    return _row([(p, text) for p, text in panels.values()]) if panels else None
+    return _sheet([(p, text) for p, text in panels.values()]) if panels else None
 
 
 def progress(board: Board) -> bytes | None:
@@ -74,11 +74,11 @@ def progress(board: Board) -> bytes | None:
         return None
     count = min(frames, FRAMES)
     images = [
-        _row([(_at(found, i / (count - 1)), label) for label, found in runs.items()])
+        _sheet([(_at(found, i / (count - 1)), label) for label, found in runs.items()])
         for i in range(count)
     ]
     file = io.BytesIO()
-    pages = [image.quantize(64) for image in images]
+    pages = [image.quantize(128) for image in images]
     # The last frame stands for as long as six others.
     pages[0].save(
         file, format="GIF", save_all=True, append_images=pages[1:], loop=0,
@@ -91,15 +91,21 @@ def _at(found: Sequence[Picture], share: float) -> Picture:
     return found[round(share * (len(found) - 1))]
 
 
-def _row(panels: Sequence[tuple[Picture, str]]) -> Image.Image:
+def _sheet(panels: Sequence[tuple[Picture, str]]) -> Image.Image:
+    """Give panels in rows, each with its text above."""
     opened = [(_scaled(picture.path), text) for picture, text in panels]
-    width = sum(image.width for image, _ in opened) + GAP * (len(opened) + 1)
-    sheet = Image.new("RGB", (width, HEIGHT + LINE + 2 * GAP), "white")
-    draw, font, x = ImageDraw.Draw(sheet), ImageFont.load_default(13), GAP
-    for image, text in opened:
-        draw.text((x, GAP // 2), _fitted(text, font, image.width), fill="black", font=font)
-        sheet.paste(image, (x, LINE + GAP))
+    places, x, y = [], GAP, 0
+    for image, _ in opened:
+        if x > GAP and x + image.width + GAP > WIDTH:
+            x, y = GAP, y + HEIGHT + LINE + GAP
+        places.append((x, y))
         x += image.width + GAP
+    right = max(x + image.width for (x, _), (image, _) in zip(places, opened, strict=True))
+    sheet = Image.new("RGB", (right + GAP, y + HEIGHT + LINE + 2 * GAP), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    for (x, y), (image, text) in zip(places, opened, strict=True):
+        draw.text((x, y + GAP // 2), _fitted(text, font, image.width), fill="black", font=font)
+        sheet.paste(image, (x, y + LINE + GAP))
     return sheet
 
 

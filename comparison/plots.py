@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter, StrMethodFormatter
 
 from comparison.board import Board
 from comparison.runs import Run
@@ -18,6 +20,8 @@ from metrics.protocol import ProtocolRecord
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8B6F47", "#7F7F7F")
 """Told apart by the colour-blind (Okabe & Ito), and on light and dark ground."""
+WIDTH = 80
+"""Letters of a legend's line."""
 Point = tuple[float, float]
 Curves = dict[str, list[list[Point]]]
 """By recipe, the points of each of its runs."""
@@ -34,7 +38,8 @@ def plots(board: Board) -> dict[str, Figure]:
             curves = {
                 label: [points(run, key, x) for run in group] for label, group in runs.items()
             }
-            found[f"fid_by_{name}_{number}"] = line_plot(curves, axis, f"{key} on {data}")
+            if any(len(line) > 1 for lines in curves.values() for line in lines):
+                found[f"fid_by_{name}_{number}"] = line_plot(curves, axis, f"{key} on {data}")
     found |= clouds(board)
     return found
 
@@ -78,11 +83,16 @@ def _minutes(row: dict[str, Any]) -> float | None:
 def line_plot(curves: Curves, axis: str, title: str) -> Figure:
     """Give lines, one colour for each recipe and one line for each of its runs."""
     figure, axes = _axes(axis, title)
+    axes.set_yscale("log")
+    axes.set_ylabel("FID")
+    # As one writes numbers: 12 and 20, no powers of ten.
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
     for colour, (label, lines) in zip(_colours(), curves.items(), strict=False):
         for number, line in enumerate(filter(None, lines)):
             xs, ys = zip(*line, strict=True)
             axes.plot(xs, ys, "o-", ms=3, lw=1.2, color=colour, label=None if number else label)
-    _finish(axes, log=True)
+    _finish(figure, axes)
     return figure
 
 
@@ -100,7 +110,7 @@ def clouds(board: Board) -> dict[str, Figure]:
             if len({x for points in cloud.values() for x, _ in points}) > 1:
                 found[f"fid_by_nfe_{name}"] = scatter(cloud, "evaluations per image", "FID", title)
             pairs = _pairs(alike, board)
-            if pairs:
+            if sum(map(len, pairs.values())) > 1:
                 found[f"precision_recall_{name}"] = scatter(pairs, "recall", "precision", title)
     return found
 
@@ -132,7 +142,7 @@ def scatter(cloud: dict[str, list[Point]], x: str, y: str, title: str) -> Figure
     for colour, (label, found) in zip(_colours(), sorted(cloud.items()), strict=False):
         xs, ys = zip(*sorted(found), strict=True)
         axes.plot(xs, ys, "o", ms=6, color=colour, label=label, alpha=0.8)
-    _finish(axes, log=False)
+    _finish(figure, axes)
     if x.startswith("evaluations"):
         axes.set_xscale("symlog", linthresh=1)
     return figure
@@ -143,21 +153,21 @@ def _colours() -> list[str]:
 
 
 def _axes(x: str, title: str) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     axes = figure.add_subplot()
     axes.set_title(title, fontsize=10)
     axes.set_xlabel(x)
     return figure, axes
 
 
-def _finish(axes: Any, log: bool) -> None:
+def _finish(figure: Figure, axes: Any) -> None:
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    if log and axes.lines:
-        axes.set_yscale("log")
-        axes.set_ylabel("FID")
     if axes.lines:
-        axes.legend(fontsize=8, frameon=False)
+        # Below, where no label is too long and no point is covered.
+        handles, labels = axes.get_legend_handles_labels()
+        told = [textwrap.fill(label, WIDTH) for label in labels]
+        figure.legend(handles, told, fontsize=8, frameon=False, loc="outside lower left")
 
 
 def png(figure: Figure) -> bytes:

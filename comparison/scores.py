@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,8 @@ from metrics.protocol import ProtocolRecord
 TRACKS = ("gen", "likelihood", "restore", "probe")
 """In this order; other tracks come after. ``val`` and ``test`` are losses of one method each."""
 LOSSES = ("val", "test", "train")
+POINT = re.compile(r"_std$|-at-\d+$")
+"""Ends the metric of a KID's deviation, and of one point of a chain: no scores of their own."""
 FINAL, BEST, SEEN = "final", "best checkpoint", "best while training"
 CHECKPOINTS = (FINAL, BEST, SEEN)
 
@@ -45,8 +48,14 @@ class Score:
 
     @property
     def sampling(self) -> str:
-        """How the images were drawn, where that is more than one pass."""
-        return "" if self.protocol is None else sampling(self.protocol)
+        """How the images were drawn, where that is more than one pass of the usual weights."""
+        if self.protocol is None:
+            return ""
+        usual = "ema" if (self.run.config.get("callbacks") or {}).get("ema") else "raw"
+        weights = self.protocol.weights
+        # "fid-raw" says so by its name, beside the same run's other scores.
+        told = weights not in (usual, "raw" if self.key.metric.endswith("-raw") else usual)
+        return ", ".join(filter(None, [sampling(self.protocol), f"{weights} weights" * told]))
 
 
 def sampling(record: ProtocolRecord) -> str:
@@ -68,7 +77,7 @@ def scores_of(run: Run) -> list[Score]:
     """Give the scores of one run; of two for the same thing, the one of ``run.json``."""
     found: dict[tuple[Any, ...], Score] = {}
     for score in (*_recorded(run), *_evaluated(run)):
-        if score.key.track not in LOSSES and not score.key.metric.endswith("_std"):
+        if score.key.track not in LOSSES and not POINT.search(score.key.metric):
             place = (score.key, score.checkpoint, score.measurement, score.sampling)
             found.setdefault(place, score)
     return list(found.values())

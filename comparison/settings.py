@@ -62,7 +62,7 @@ def labels(runs: Sequence[Run]) -> dict[str, str]:
     for method, recipes in by_method.items():
         keys = telling(list(recipes.values()))
         for id, settings in recipes.items():
-            told = ", ".join(f"{_short(key, keys)}={_value(settings.get(key))}" for key in keys)
+            told = ", ".join(_told(key, settings, keys) for key in keys)
             name = f"{method} ({told})" if told else method
             found[id] = f"{name} {id[:6]}" if name in found.values() else name
     return found
@@ -106,6 +106,12 @@ def _short(key: str, among: Sequence[str]) -> str:
     return last if sum(other.rsplit(".", 1)[-1] == last for other in among) == 1 else key
 
 
-def _value(value: Any) -> str:
+def _told(key: str, settings: Flat, among: Sequence[str]) -> str:
+    """Give a setting as a label names it: of a class its name alone."""
+    if key not in settings:
+        return f"no {_short(key, among)}"
+    value = settings[key]
     text = f"{value:g}" if isinstance(value, float) else str(value)
-    return text.rsplit(".", 1)[-1] if text.count(".") > 1 else text
+    if key.endswith("_target_"):
+        text = text.rsplit(".", 1)[-1]
+    return f"{_short(key, among)}={text}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,10 @@ ORDER = (
     "fid", "kid", "precision", "recall", "density", "coverage", "inception_score",
     "psnr", "ssim", "top1",
 )  # fmt: skip
+TITLES = {
+    "gen": "images from noise", "likelihood": "bits per dimension",
+    "probe": "what features are worth",
+}  # fmt: skip
 UNTRAINED = "-random"
 """Ends the kind of a probe of the same model without its training."""
 FLOOR = "floor"
@@ -34,8 +39,14 @@ class Column:
 
     @property
     def title(self) -> str:
+        better = {1: "↑", -1: "↓"}.get(self.direction, "")
         features = f" {self.features}" if self.features else ""
-        return f"{self.metric}{features}, {self.checkpoint}"
+        return f"{self.metric}{better}{features}, {self.checkpoint}"
+
+    @property
+    def ranks(self) -> bool:
+        """Whether one value is better than another: not of images whose measurement is unknown."""
+        return self.direction != 0 and bool(self.measurement or not self.features)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,11 +67,20 @@ class Cell:
 
 @dataclass(eq=False)
 class Row:
-    """One recipe under one sampler, or a baseline that needs no model."""
+    """One recipe under one sampler, or a baseline that needs no model; the label names both."""
 
     label: str
     cells: dict[Column, Cell]
     rank: int | None = None
+
+    @property
+    def recipe(self) -> tuple[str, str]:
+        """The label in two: the recipe, and its sampler or ""."""
+        told = next((s.sampling for cell in self.cells.values() for s in cell.scores), "")
+        end = f", {told}"
+        return (
+            (self.label.removesuffix(end), told) if self.label.endswith(end) else (self.label, "")
+        )
 
     @property
     def protocols(self) -> list[str]:
@@ -87,7 +107,8 @@ class Table:
 
     @property
     def title(self) -> str:
-        return f"{self.track}: {self.data}"
+        about = f", {TITLES[self.track]}" if self.track in TITLES else ""
+        return f"{self.track}{about}: {self.data}"
 
 
 def tables(scores: Iterable[Score], labels: dict[Any, str]) -> list[Table]:
@@ -178,7 +199,7 @@ def _best(columns: Sequence[Column], rows: Sequence[Row]) -> dict[Column, list[C
     best = {}
     for c in columns:
         cells = [r.cells[c] for r in rows if c in r.cells and not r.label.startswith("[")]
-        if c.direction and len({cell.mean for cell in cells}) > 1:
+        if c.ranks and len({cell.mean for cell in cells}) > 1:
             leader = max(c.direction * cell.mean for cell in cells)
             best[c] = [cell for cell in cells if c.direction * cell.mean == leader]
     return best
@@ -186,8 +207,8 @@ def _best(columns: Sequence[Column], rows: Sequence[Row]) -> dict[Column, list[C
 
 def _rank(made: Table) -> None:
     """Sort rows and number them, by the first column that most of them have; others have none."""
-    able = [c for c in made.columns if c.direction and c.checkpoint != SEEN] or [
-        c for c in made.columns if c.direction
+    able = [c for c in made.columns if c.ranks and c.checkpoint != SEEN] or [
+        c for c in made.columns if c.ranks
     ]
     if not able:
         return
@@ -205,30 +226,26 @@ def _order(row: Row, by: Column) -> tuple[bool, float, str]:
 
 
 def _notes(columns: Sequence[Column], scores: Sequence[Score]) -> list[str]:
-    """Say what differs between columns of one metric that are kept apart."""
-    records: dict[str, ProtocolRecord] = {}
-    for score in scores:
-        if score.protocol is not None:
-            records.setdefault(score.measurement, score.protocol)
-    notes = []
-    for i, one in enumerate(columns):
-        for other in columns[i + 1 :]:
-            alike = (one.metric, one.features, one.checkpoint) == (
-                other.metric, other.features, other.checkpoint,
-            )  # fmt: skip
-            if alike and one.measurement != other.measurement:
-                notes.append(_difference(one, other, records))
+    """Say what differs between columns of one metric that are kept apart, once for all metrics."""
+    records = {s.measurement: s.protocol for s in scores if s.protocol is not None}
+    notes = [
+        f"{c.title} [unrecorded] is not ranked: no protocol record says how it was measured"
+        for c in columns
+        if c.direction and not c.ranks
+    ]
+    apart: dict[tuple[str, str], list[str]] = {}
+    for one, other in itertools.combinations(columns, 2):
+        if one.title == other.title:
+            apart.setdefault((one.measurement, other.measurement), []).append(one.title)
+    for (one_id, other_id), titles in apart.items():
+        told = _difference(records.get(one_id), records.get(other_id))
+        ids = " and ".join(f"[{id or 'unrecorded'}]" for id in (one_id, other_id))
+        notes.append(f"{ids} of {'; '.join(titles)} are not compared: {told}")
     return notes
 
 
-def _difference(one: Column, other: Column, records: dict[str, ProtocolRecord]) -> str:
-    known = [records.get(c.measurement) for c in (one, other)]
-    if known[0] is None or known[1] is None:
-        told = "one of them has no protocol record"
-    else:
-        found = differences(known[0], known[1])
-        told = "; ".join(
-            f"{name}: {a} against {b}" for name, (a, b) in found.items() if name in MEASUREMENT
-        )
-    names = [f"[{c.measurement or 'unrecorded'}]" for c in (one, other)]
-    return f"{one.title} {' and '.join(names)} are not compared: {told}"
+def _difference(one: ProtocolRecord | None, other: ProtocolRecord | None) -> str:
+    if one is None or other is None:
+        return "one of them has no protocol record"
+    found = differences(one, other).items()
+    return "; ".join(f"{name}: {a} against {b}" for name, (a, b) in found if name in MEASUREMENT)

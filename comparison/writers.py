@@ -8,13 +8,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from comparison.board import Board, Cost
+from comparison.board import Board
+from comparison.costs import KINDS, NFE, Cost
 from comparison.tables import Cell, Column, Row, Table
 
-COSTS = (
-    "recipe", "data", "runs", "parameters", "NFE", "images seen", "minutes", "images/s",
-    "forward TFLOP/image", "s per 1,000 samples", "hardware",
-)  # fmt: skip
+COSTS = ("recipe", "data", "runs", *(kind.title for kind in (*KINDS, NFE)), "hardware")
 
 
 def number(value: float) -> str:
@@ -41,15 +39,8 @@ def heads(table: Table) -> list[str]:
 
 def cost_values(cost: Cost) -> list[str]:
     """Give a cost as texts, in the order of ``COSTS``."""
-
-    def text(value: float | None, form: str = ",.0f") -> str:
-        return "n/a" if value is None else format(value, form)
-
-    return [
-        cost.label, cost.data, str(len(cost.runs)), text(cost.parameters), cost.nfe or "n/a",
-        text(cost.images_seen), text(cost.minutes, ".1f"), text(cost.images_per_second, ",.4g"),
-        text(cost.tflop_per_image, ".3g"), text(cost.seconds_per_1000, ".3g"), cost.hardware,
-    ]  # fmt: skip
+    texts = [amount.text for amount in cost.amounts]
+    return [cost.label, cost.data, str(len(cost.runs)), *texts, cost.hardware]
 
 
 def markdown(board: Board) -> str:
@@ -110,19 +101,40 @@ def cells(board: Board) -> list[dict[str, Any]]:
     return found
 
 
+def costs(board: Board) -> list[dict[str, Any]]:
+    """Give every cost of every recipe as plain values, with the files that it comes from."""
+    return [
+        {
+            "recipe": cost.label, "data": cost.data, "hardware": cost.hardware,
+            "runs": [str(run.folder) for run in cost.runs],
+            "amounts": [
+                {
+                    "cost": amount.kind.title, "values": amount.values,
+                    "sources": [
+                        {"run": str(s.run.folder), "where": f"run.json {s.where}", "value": s.value}
+                        for s in amount.sources
+                    ],
+                }
+                for amount in cost.amounts
+            ],
+        }
+        for cost in board.costs
+    ]  # fmt: skip
+
+
 def as_json(board: Board) -> str:
     """Give the cells, the protocols by id, the costs and what was left out."""
     scores = [s for t in board.tables for r in t.rows for c in r.cells.values() for s in c.scores]
     protocols = {s.protocol.id: s.protocol.as_dict() for s in scores if s.protocol is not None}
-    costs = [dict(zip(COSTS, cost_values(cost), strict=True)) for cost in board.costs]
     content = {
-        "cells": cells(board), "protocols": protocols, "costs": costs, "left_out": board.left_out
+        "cells": cells(board), "protocols": protocols, "costs": costs(board),
+        "left_out": board.left_out,
     }  # fmt: skip
     return json.dumps(content, indent=2) + "\n"
 
 
 def as_csv(board: Board) -> str:
-    """Give a line for each cell."""
+    """Give a line for each cell of a leaderboard, and for each cost."""
     file = io.StringIO()
     names = (
         "track", "data", "recipe", "metric", "features", "checkpoint", "measurement", "mean", "std",
@@ -132,4 +144,13 @@ def as_csv(board: Board) -> str:
     writer.writeheader()
     for cell in cells(board):
         writer.writerow({**cell, "folders": " ".join(s["run"] for s in cell["sources"])})
+    for cost in costs(board):
+        for amount in cost["amounts"]:
+            folders = list(dict.fromkeys(s["run"] for s in amount["sources"]))
+            for value in amount["values"]:
+                writer.writerow({
+                    "track": "cost", "data": cost["data"], "recipe": cost["recipe"],
+                    "metric": amount["cost"], "mean": value, "runs": len(folders),
+                    "folders": " ".join(folders),
+                })  # fmt: skip
     return file.getvalue()

@@ -67,6 +67,7 @@ def run_folder(
         },
         "method": {"_target_": f"lightning_modules.x.{method}", **(settings or {})},
         "budget": {"images": 90_000},
+        "callbacks": {"ema": {"decay": 0.998}},
         "paths": {"runs": str(folder.parent)},
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config))

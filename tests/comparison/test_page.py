@@ -20,6 +20,7 @@ import compare
 from callbacks.pictures import save_picture
 from comparison import serve
 from comparison.board import Board
+from scripts import page_screenshots
 from tests.comparison.folders import RECORD, evaluated, final, run_folder, tracked
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
@@ -68,20 +69,6 @@ def test_the_page_asks_for_nothing_but_itself(html: str) -> None:
     assert places and all(place.startswith(("data:", "#")) for place in places)
 
 
-def test_every_number_in_a_table_of_the_page_is_a_cell_of_the_leaderboard(
-    place: Path, html: str
-) -> None:
-    cells = json.loads((place / "out" / "leaderboard.json").read_text())["cells"]
-    found = re.findall(r'<td[^>]*data-value="([^"]+)" title="([^"]+)">', html)
-    assert len(found) == len(cells) == 9
-    told = {(float(value), unescape(title).count("\n") + 1) for value, title in found}
-    assert told == {(cell["mean"], cell["runs"]) for cell in cells}
-    for _, title in found:
-        for line in unescape(title).splitlines():
-            folder, file = line.split(" ")[:2]
-            assert (Path(folder) / file).is_file()
-
-
 def test_text_of_runs_cannot_become_part_of_the_page(html: str) -> None:
     assert "OSError: &lt;disk&gt;" in html and "<disk>" not in html
     assert html.count("</script>") == 2
@@ -121,13 +108,26 @@ def test_a_browser_sorts_compares_and_shows_the_page(place: Path, html: str) -> 
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
-def test_a_picture_of_the_page_is_no_empty_one(place: Path) -> None:
-    shot = place / "shot.png"
-    run_chromium(
-        f"--screenshot={shot}", "--window-size=1200,900", (place / "out" / "index.html").as_uri()
-    )
-    with Image.open(shot) as picture:
-        assert len(picture.convert("RGB").getcolors(1 << 24) or []) > 50
+def test_pictures_of_the_page_are_light_and_dark_and_small(place: Path) -> None:
+    page_screenshots.main([str(place / "out"), f"--output={place / 'shot'}", "--size=800x600"])
+    for name, ground in (("shot.png", 255), ("shot_dark.png", 40)):
+        with Image.open(place / name) as picture:
+            grey = picture.convert("L")
+            assert picture.size == (800, 600) and abs(grey.getpixel((2, 2)) - ground) <= 40
+            assert len(grey.getcolors() or []) > 20
+        assert (place / name).stat().st_size < page_screenshots.LARGEST
+
+
+@pytest.mark.parametrize("page", [None, "<html>something else</html>"])
+def test_a_folder_without_a_comparison_gives_no_picture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], page: str | None
+) -> None:
+    if page is not None:
+        (tmp_path / "index.html").write_text(page)
+    with pytest.raises(SystemExit):
+        page_screenshots.main([str(tmp_path), f"--output={tmp_path / 'shot'}"])
+    words = "make it by python compare.py" if page is None else "is no page of compare.py"
+    assert words in capsys.readouterr().err and not list(tmp_path.glob("*.png"))
 
 
 def test_the_page_is_served_on_the_loopback_address_alone(place: Path) -> None:
@@ -158,7 +158,7 @@ def test_a_watched_page_is_made_anew_when_a_run_comes_and_only_then(
         """In place of the pauses between two looks: what a browser reads then."""
         nonlocal page
         page = page or capsys.readouterr().out.split()[0]
-        read.append((get("version"), "second" in get("")))
+        read.append((get("version"), "runs/second" in get("")))
         if len(read) == 2:
             run_folder(tmp_path / "runs" / "second", **final(12.0))
         if len(read) == 4:
