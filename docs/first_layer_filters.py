@@ -75,8 +75,8 @@ def table(filters: dict[float, Tensor]) -> str:
 def main() -> None:
     """Train at each level, print the table, write the picture."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=300_000)
-    parser.add_argument("--units", type=int, default=100)
+    parser.add_argument("--images", type=int, default=200_000)
+    parser.add_argument("--units", type=int, default=1000)
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "first_layer_filters.png")
     arguments, overrides = parser.parse_known_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)

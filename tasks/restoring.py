@@ -130,6 +130,11 @@ class SuperResolve(Restoring):
         return Downsample(self.factor)
 
 
+def hidden_value(module: ImageModule) -> float:
+    """Give what stands at hidden pixels: black where a method learnt from them so."""
+    return BLACK if "inpaint" in trained_kinds(module) else MID_GREY
+
+
 class FillingIn(Restoring):
     """A task whose hidden pixels are known.
 
@@ -152,8 +157,7 @@ class FillingIn(Restoring):
         for source, mask in zip(sources, hidden.expand(n, -1, -1, -1), strict=True):
             if mask.all():
                 raise ValueError(f"the mask hides all of {source.path}; leave some of it visible")
-        # What stands at hidden pixels where a method learnt from them as they are.
-        fill = BLACK if "inpaint" in trained_kinds(module) else MID_GREY
+        fill = hidden_value(module)
         return MaskOperator(type(self).__name__, hidden.expand(n, -1, -1, -1), fill)
 
     def finished(self, restored: Tensor, corrupted: Tensor, operator: Any) -> Tensor:

@@ -129,6 +129,19 @@ def test_an_outpainted_image_lies_whole_within_its_sides_or_keeps_its_scale(
     assert np.array_equal(pixels(kept)[:4, 4:], original[:4, 4:])
 
 
+def test_an_extended_image_stays_in_its_place_and_the_canvas_grows_as_far_as_is_asked(
+    runs: dict[str, Path], photos: Path
+) -> None:
+    sides = ["task=outpaint", "place=extend", "left=11", "bottom=5"]
+    output = do(runs["ddpm"], photos, *sides, "n=2")
+    first, second = (pixels(output / f"a_seed{seed}.png") for seed in (0, 1))
+    assert first.shape == (13, 19)
+    for result in (first, second):
+        assert np.array_equal(result[:8, 11:], pixels(photos / "a.png"))
+    assert (first != second).mean() > 0.5
+    assert (output / "sheet.png").is_file()
+
+
 def test_results_that_are_there_are_kept_and_those_of_other_settings_refused(
     runs: dict[str, Path], photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -177,6 +190,12 @@ def test_a_broken_file_among_many_is_named_and_the_others_are_done(
         ("mae", ["task=outpaint"], "one above 0, say left=8"),
         ("mae", ["task=outpaint", "left=8"], "leave nothing of the model's 8 x 8 pixels"),
         ("mae", ["task=outpaint", "left=1", "place=out"], "place='out' is unknown"),
+        ("mae", ["task=outpaint", "left=9999", "place=extend"], "a canvas of 8 x 10007 pixels"),
+        (
+            "mae",
+            ["task=outpaint", "left=1", "place=extend", "paste=false"],
+            "goes on from the image",
+        ),
         ("mae", [*BOX, "noise=0.3"], "task=inpaint takes no noise; noise is for denoise"),
         ("mae", ["noise=0.3"], "task=generate takes no noise; noise is for denoise"),
         ("mae", ["task=inpait"], "did you mean 'inpaint'"),
