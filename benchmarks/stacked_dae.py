@@ -7,8 +7,9 @@ and plain gradient descent as Vincent et al. (2010), with their initial weights 
 Glorot & Bengio (2010) found for sigmoid units; or rectified units, squared error and Adam.
 Three beginnings: none, a stack of plain autoencoders, a stack of denoising ones; these see all
 training images, without labels. Each beginning has the same number of images with labels and the
-same three learning rates to choose from, by the error on validation images with the first seed; the
-rate of pre-training is chosen by the validation loss of the first layer. ``--share`` trains all of
+same three learning rates to choose from, by the error on validation images with the first seed, and
+goes on to larger ones as long as the largest tried is the best; the rate of pre-training is chosen
+likewise, by the validation loss of the first layer. ``--share`` trains all of
 them on a share of the images; a file of results holds runs of one share, and runs that it has are
 not repeated. Writes ``stacked_dae_table.md`` and ``stacked_dae.png`` to ``--docs``.
 """
@@ -112,6 +113,19 @@ def train(
     return Trained(built.module, {key: float(value) for key, value in scores.items()})
 
 
+def best_rate(rates: Sequence[float], loss: Callable[[float], float]) -> float:
+    """Give the rate of least loss, going on beyond the largest as long as that is the best."""
+    losses = {rate: loss(rate) for rate in rates}
+    while (best := min(losses, key=lambda rate: losses[rate])) == max(losses):
+        losses[higher(best)] = loss(higher(best))
+    return best
+
+
+def higher(rate: float) -> float:
+    """Give the next of 0.1, 0.3, 1, 3, 10 and so on."""
+    return float(f"{rate * (3 if f'{rate:.0e}'[0] == '1' else 10 / 3):.0e}")
+
+
 def whole_batches(images: float) -> int:
     """Give ``images`` rounded to whole batches, one at least."""
     return BATCH * max(1, round(images / BATCH))
@@ -143,11 +157,10 @@ class Style:
             return {"loss": trained.scores["val/reconstruction_1"]}
 
         name = f"{self.name} | {beginning} | layer 1"
-        losses = {
-            rate: self.results.get(f"{name} | {rate}", partial(loss, rate))
-            for rate in self.pretrain_rates
-        }
-        return min(losses, key=lambda rate: losses[rate]["loss"])
+        return best_rate(
+            self.pretrain_rates,
+            lambda rate: self.results.get(f"{name} | {rate}", partial(loss, rate))["loss"],
+        )
 
     def state(self, beginning: str, seed: int) -> State | None:
         """Give the weights that the labels begin from; None for random ones."""
@@ -173,12 +186,15 @@ class Style:
             scores = train(self.finetune_images[labels], seed, settings, begun, test=True).scores
             return {split: scores[f"{split}/error"] for split in ("val", "test")}
 
-        return self.results.get(f"{self.name} | {beginning} | {labels} | {rate} | {seed}", measure)
+        begun = "" if BEGINNINGS[beginning] is None else f" {self.pretrain_rate(beginning)}"
+        name = f"{self.name} | {beginning}{begun} | {labels} | {rate} | {seed}"
+        return self.results.get(name, measure)
 
     def cell(self, beginning: str, labels: int) -> tuple[float, float, float]:
         """Give mean and deviation of the test error over seeds, and the rate that was chosen."""
-        first = {r: self.error(beginning, labels, r, self.seeds[0])["val"] for r in self.rates}
-        rate = min(first, key=lambda r: first[r])
+        rate = best_rate(
+            self.rates, lambda rate: self.error(beginning, labels, rate, self.seeds[0])["val"]
+        )
         errors = [self.error(beginning, labels, rate, seed)["test"] for seed in self.seeds]
         spread = statistics.stdev(errors) if len(errors) > 1 else float("nan")
         return statistics.mean(errors), spread, rate

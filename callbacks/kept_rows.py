@@ -42,7 +42,10 @@ class KeptRows:
         kept = {**row, **self.basis}
         self.rows.append(kept)
         if write:
-            others = [other for other in self._read() if not self._fits(other)]
+            # Another call may have added rows meanwhile.
+            there = self._read()
+            self.rows += [other for other in there if self._fits(other) and other not in self.rows]
+            others = [other for other in there if not self._fits(other)]
             write_json(self.path, {"rows": [*others, *self.rows]})
         return kept
 
