@@ -5,10 +5,12 @@ from __future__ import annotations
 import atexit
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import cache
 from multiprocessing import get_context
 from multiprocessing.context import ForkServerContext
@@ -60,12 +62,20 @@ class Forked:
     def kill(self) -> None:
         self._process.kill()
 
+    def _kill_all(self) -> None:
+        """Kill it with whatever it has started, which would go on without it."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid or 0, signal.SIGKILL)
+
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
         """What it wrote to its output and errors by its end."""
-        self._process.join(timeout)
-        if self.returncode is None:
-            self.kill()
-            raise subprocess.TimeoutExpired(self.args, timeout or 0)
+        try:
+            self._process.join(timeout)
+            if self.returncode is None:
+                raise subprocess.TimeoutExpired(self.args, timeout or 0)
+        finally:
+            if self.returncode is None:
+                self._kill_all()
         out, err = (path.read_text() for path in self._texts)
         for path in self._texts:
             path.unlink()
@@ -92,6 +102,7 @@ def _call(
 ) -> None:
     import torch
 
+    os.setpgid(0, 0)
     for descriptor, path in enumerate(texts, start=1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND), descriptor)
     os.environ.clear()

@@ -103,3 +103,14 @@ def test_a_sweep_runs_from_the_command_line(tmp_path: Path) -> None:
     )  # fmt: skip
     records = [json.loads(path.read_text()) for path in tmp_path.glob("runs/*/run.json")]
     assert [record["status"] for record in records] == ["finished"] * 3
+
+
+def test_the_four_methods_make_images_and_are_scored_alike_at_one_budget() -> None:
+    line = composed("+sweep=four_methods", return_hydra_config=True).hydra.sweeper.params.experiment
+    configs = [checked("+sweep=four_methods", f"experiment={name}") for name in line.split(",")]
+    assert len({config["method"]["_target_"] for config in configs}) == 4
+    for config in configs:
+        assert config["callbacks"]["generation"] == configs[0]["callbacks"]["generation"]
+        assert config["budget"] == {"images": None, "steps": None, "minutes": 2}
+        assert config["validate_every_images"] == configs[0]["validate_every_images"]
+        assert "sample" in experiment.build_module(config).capabilities
