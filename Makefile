@@ -8,6 +8,6 @@ slow:
 lint:
 	ruff check . && ruff format --check .
 types:
-	mypy functional networks metrics lightning_modules datamodules callbacks comparison tasks *.py
+	mypy functional networks metrics lightning_modules datamodules callbacks comparison page tasks *.py
 ci:
 	bash .ci/run

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -60,6 +62,30 @@ def for_the_resumed_run(arguments: list[str]) -> list[str]:
     ]
 
 
+def with_runs(arguments: Sequence[str]) -> list[str]:
+    """Give a command's arguments with the words that are no settings as ``run`` and ``beside``."""
+    folders, rest = list[str](), list[str]()
+    for before, word in pairwise(["", *arguments]):
+        own = before in _FLAGS or "=" in word or word.startswith(("-", "~"))
+        if own and not word.startswith("run="):
+            rest.append(word)
+        else:
+            folders.append(word.removeprefix("run="))
+    # In quotes a folder may hold what Hydra reads as its own; "run=" came as the shell gave it.
+    first, *others = [json.dumps(f, ensure_ascii=False) for f in folders] or [""]
+    if f"run={''.join(folders[:1])}" in arguments:
+        first = folders[0]
+    beside = [f"beside=[{','.join(others)}]"] if others else []
+    return [*rest, *([f"run={first}"] if folders else []), *beside]
+
+
+# Of Hydra's flags those whose value is a word of its own.
+_FLAGS = (
+    "--cfg", "-c", "--info", "-i", "--package", "-p", "--config-path", "-cp", "--config-name",
+    "-cn", "--config-dir", "-cd",
+)  # fmt: skip
+
+
 @contextmanager
 def clear_errors() -> Iterator[None]:
     """End a single job at its error with one line.
@@ -72,7 +98,7 @@ def clear_errors() -> Iterator[None]:
     except Exception as error:
         if HydraConfig.get().mode != RunMode.MULTIRUN:
             fail(error)
-        if not _expected(error):
+        if not is_mistake(error):
             traceback.print_exception(error)
         job = " ".join(HydraConfig.get().overrides.task)
         print(f"job failed: {job}: {one_line(error)}", file=sys.stderr, flush=True)
@@ -96,7 +122,7 @@ def in_one_process() -> bool:
 
 def fail(error: Exception) -> NoReturn:
     """Print what went wrong and exit with code 1: a line for a mistake, a traceback for a bug."""
-    expected = _expected(error)
+    expected = is_mistake(error)
     if _full_traceback or not expected:
         traceback.print_exception(error)
     print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
@@ -110,7 +136,8 @@ def _cause(error: BaseException) -> BaseException:
     return error
 
 
-def _expected(error: BaseException) -> bool:
+def is_mistake(error: BaseException) -> bool:
+    """Tell whether an error is a mistake of the user, whose message is the help, and no bug."""
     error = _cause(error)
     package = type(error).__module__.split(".")[0]
     own = type(error).__name__ in ("CheckpointError", "NonFiniteLoss")

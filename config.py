@@ -133,6 +133,28 @@ class Sample(Use):
 
 
 @dataclass
+class Limits:
+    """What the page takes at most."""
+
+    megabytes: float = MISSING
+    results: int = MISSING
+    steps: int = MISSING
+
+
+@dataclass
+class App(Sample):
+    """What ``app.py`` takes; values are in ``conf/app.yaml``.
+
+    What is of a task is what the page begins with.
+    """
+
+    beside: list[str] = field(default_factory=list)
+    host: str = MISSING
+    port: int = MISSING
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass
 class Evaluate(Use):
     """What ``evaluate.py`` takes; values are in ``conf/evaluate.yaml``."""
 
@@ -173,7 +195,9 @@ class Sweep:
 def register() -> None:
     """Put the schemas where the defaults lists of ``conf/*.yaml`` find them."""
     store = ConfigStore.instance()
-    schemas = {"train": Train, "sample": Sample, "evaluate": Evaluate, "sweep": Sweep}
+    schemas = {
+        "train": Train, "sample": Sample, "app": App, "evaluate": Evaluate, "sweep": Sweep
+    }  # fmt: skip
     for name, schema in schemas.items():
         store.store(name=f"{name}_schema", node=schema)
 

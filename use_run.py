@@ -71,6 +71,16 @@ class RunInUse:
             raise ConfigError(command_line.one_line(error)) from error
         return module.to(self.fabric.device)
 
+    def steps(self, capability: str) -> int | None:
+        """Give in how many steps the method does it; None where that is no setting of it."""
+        if capability == "restore":
+            return getattr(self.module.restoring, "steps", None)
+        method = self.config["method"]
+        target = resolve_target(method["_target_"], "method")
+        named = "steps" in getattr(target, "sampling_settings", ())
+        found = (method if named else method.get("sampling") or {}).get("steps")
+        return found if isinstance(found, int) else None
+
     @property
     def share(self) -> tuple[int, int]:
         """(rank, number of processes)."""

@@ -20,6 +20,8 @@ import use_run
 from config import ConfigError, nearest
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from lightning_modules.base import ImageModule
     from tasks.base import ImageShape, ImageTask
     from tasks.sources import Skipped, Source
@@ -41,7 +43,7 @@ def edit(cfg: DictConfig) -> Path:
     asked = use_run.read_request(cfg)
     task, output = build_task(asked), output_folder(asked)
     check_way(asked, task.capability)
-    _check_one_process(asked["trainer"])
+    check_one_process(asked["trainer"])
     shape = image_shape(run_folder.read(Path(asked["run"])).config)
     if asked["input"] is not None:
         sources, skipped = find_sources(asked["input"], output)
@@ -51,10 +53,11 @@ def edit(cfg: DictConfig) -> Path:
         sources, skipped = [], []
     task.check(sources, shape)
     opened = use_run.open_run(cfg)
-    _check_model(opened, task)
+    if warning := check_model(opened, task):
+        print(f"warning: {warning}", flush=True)
     output.mkdir(parents=True, exist_ok=True)
     print(opened.about, flush=True)
-    found = _run(opened, task, sources, skipped, output)
+    found = write_results(opened, task, sources, skipped, output)
     kept = f", {found['kept']} were there with the same settings" if found["kept"] else ""
     print(f"wrote {found['made']} images to {output}{kept}")
     if skipped:
@@ -62,7 +65,7 @@ def edit(cfg: DictConfig) -> Path:
     return output
 
 
-def _run(
+def write_results(
     opened: use_run.RunInUse,
     task: ImageTask,
     sources: list[Source],
@@ -75,7 +78,8 @@ def _run(
     from tasks.running import Work, read_in, run
 
     seed, n = opened.asked["seed"], opened.asked["n"]
-    settings, folder = about(opened, task), OutputFolder(output, opened.asked["overwrite"])
+    settings = about(opened, task.capability, task.settings())
+    folder = OutputFolder(output, opened.asked["overwrite"])
     if isinstance(task, Interpolate):
         given = opened.asked["input"] is not None
         images = read_in(task, sources, opened.module.image_shape, skipped)
@@ -105,10 +109,14 @@ def build_task(asked: dict[str, Any]) -> ImageTask:
 
 def given_settings(asked: dict[str, Any]) -> dict[str, Any]:
     """Give the settings of tasks that a command line set, by key."""
-    frame = {*FRAME, *(field.name for field in dataclasses.fields(config.Use))}
-    own = [f.name for f in dataclasses.fields(config.Sample) if f.name not in frame]
-    found = {key: _without_null(asked[key]) for key in own}
+    found = {key: _without_null(asked[key]) for key in setting_names()}
     return {key: value for key, value in found.items() if value not in (None, {})}
+
+
+def setting_names() -> list[str]:
+    """Give the keys by which a command line sets tasks; ``task.KEY`` has the usual value."""
+    frame = {*FRAME, *(field.name for field in dataclasses.fields(config.Use))}
+    return [f.name for f in dataclasses.fields(config.Sample) if f.name not in frame]
 
 
 def _without_null(value: Any) -> Any:
@@ -175,12 +183,12 @@ def image_shape(settings: dict[str, Any]) -> ImageShape:
     return data["channels"], data["image_size"], data["image_size"]
 
 
-def about(opened: use_run.RunInUse, task: ImageTask) -> dict[str, Any]:
+def about(opened: use_run.RunInUse, capability: str, settings: dict[str, Any]) -> dict[str, Any]:
     """Give what the results are of: run, weights, task and its settings, as plain values."""
     module, asked = opened.module, opened.asked
     return {
         "task": asked["task"],
-        **task.settings(),
+        **settings,
         "run": opened.folder.resolve().name,
         # Two folders elsewhere may have one name.
         "run_id": run_folder.read(opened.folder).id,
@@ -188,7 +196,7 @@ def about(opened: use_run.RunInUse, task: ImageTask) -> dict[str, Any]:
         "checkpoint": run_folder.checkpoint_name(opened.folder, asked["checkpoint"]),
         "weights": asked["weights"],
         "images_seen": module.images_seen,
-        **_way_of(module, task.capability),
+        **_way_of(module, capability),
         "precision": str(opened.config["trainer"]["precision"]),
     }
 
@@ -205,24 +213,41 @@ def _way_of(module: ImageModule, capability: str) -> dict[str, Any]:
     return {"restoring": restoring.name, "spacing": restoring.spacing, "clip": clip}
 
 
-def _check_one_process(trainer: dict[str, Any]) -> None:
+def check_one_process(trainer: dict[str, Any]) -> None:
+    """Refuse several devices with a ConfigError."""
     devices = trainer["devices"]
     many = len(devices) > 1 if isinstance(devices, list) else str(devices) != "1"
     if many or trainer["num_nodes"] > 1:
         raise ConfigError(f"tasks on images run in one process; trainer.devices={devices} is more")
 
 
-def _check_model(opened: use_run.RunInUse, task: ImageTask) -> None:
+def check_model(opened: use_run.RunInUse, task: ImageTask) -> str | None:
+    """Refuse what the run's model cannot do (ValueError); give a warning, or None."""
     from tasks.base import check_possible
 
-    name, nodes = opened.asked["task"], opened.asked["tasks"]
-    classes: dict[str, Any] = {
-        key: schema_check.resolve_target(node["_target_"], f"tasks.{key}")
-        for key, node in nodes.items()
+    check_possible(opened.module, opened.asked["task"], task_classes(opened.asked["tasks"]))
+    return task.check_model(opened.module)
+
+
+def task_classes(nodes: dict[str, Any]) -> dict[str, Any]:
+    """Give the class of each task by its name."""
+    return {
+        name: schema_check.resolve_target(node["_target_"], f"tasks.{name}")
+        for name, node in nodes.items()
     }
-    check_possible(opened.module, name, classes)
-    if warning := task.check_model(opened.module):
-        print(f"warning: {warning}", flush=True)
+
+
+def seen(opened: use_run.RunInUse, task: ImageTask, source: Source) -> Tensor | None:
+    """Give what the model is shown of an image, uint8 ``(C, H, W)``; None where that is all."""
+    import torch
+
+    from functional.images import to_float, to_uint8
+
+    module = opened.module
+    image = to_float(task.read(source, module.image_shape)[None]).to(module.device)
+    with torch.no_grad():
+        shown = task.corrupted(module, image, [source])
+    return None if shown is None else to_uint8(shown)[0].cpu()
 
 
 def left_out(skipped: list[Skipped], done: int) -> str:

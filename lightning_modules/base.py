@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
@@ -45,6 +45,7 @@ class ImageModule(LightningModule):
         chunk_size: images made at once; work is cut at multiples of it whatever the number of
             processes, so that the same seeds give the same bytes.
         restoring: how the method restores, where it has settings of that.
+        watcher: told (step, state, images) of images in the making by methods with a "chain".
     """
 
     capabilities: frozenset[str] = frozenset()
@@ -52,6 +53,7 @@ class ImageModule(LightningModule):
     image_shape: tuple[int, int, int]
     chunk_size: int = 250
     restoring: Any = None
+    watcher: Callable[[int, Tensor, Tensor], None] | None = None
 
     def __init__(self) -> None:
         super().__init__()

@@ -151,6 +151,7 @@ class ChainSampler(ImageModule):
         if labels is not None:
             raise ValueError("this model was trained without labels; sample without labels")
         noise, settings = ImageNoise(seeds, self.device), self.sampling
+        trace = trace or self.watcher
         if settings.sampler == "walkback":
             start = uniform_start(noise, self.image_shape)
             images = walkback(

@@ -193,8 +193,8 @@ class DDPM(ZeroShotRestoring):
         noise = self.noise(seeds)
         start, sampler = self.schedule.prior_std * noise(*self.image_shape), self.sampling.sampler
         return SAMPLERS[sampler](
-            denoiser, start, self.sampling_times(), self.schedule, noise, trace=trace,
-            **self.sampling.options,
+            denoiser, start, self.sampling_times(), self.schedule, noise,
+            trace=trace or self.watcher, **self.sampling.options,
         ).clamp(-1, 1)  # fmt: skip
 
     @torch.no_grad()

@@ -79,7 +79,7 @@ class ZeroShotRestoring(ImageModule):
         )
         return RESTORERS[self.restoring.restorer](
             denoiser, corrupted, linear, times, self.schedule, self.noise(seeds), std,
-            **self.restoring.options,
+            trace=self.watcher, **self.restoring.options,
         ).clamp(-1, 1)  # fmt: skip
 
     def restoring_grid(self) -> Tensor:
@@ -134,7 +134,7 @@ class ZeroShotRestoring(ImageModule):
         denoiser = self.denoiser(self._own_labels(seeds, labels))
         return sdedit(
             SAMPLERS[self.sampling.sampler], denoiser, images, strength, self.sampling_times(),
-            self.schedule, self.noise(seeds), **self.sampling.options,
+            self.schedule, self.noise(seeds), trace=self.watcher, **self.sampling.options,
         ).clamp(-1, 1)  # fmt: skip
 
     def _own_labels(self, seeds: Sequence[int], labels: Tensor | None = None) -> Tensor | None:

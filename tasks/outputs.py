@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -62,7 +63,15 @@ class OutputFolder:
 def settings_of(path: Path) -> dict[str, Any] | None:
     """Give the settings that a PNG file of :class:`OutputFolder` holds; None for any other file."""
     try:
-        with Image.open(path) as image:
+        return read_settings(path.read_bytes())
+    except OSError:
+        return None
+
+
+def read_settings(content: bytes) -> dict[str, Any] | None:
+    """Give what :func:`settings_of` does, of the bytes of a file."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
             found = json.loads(getattr(image, "text", {})[KEY])
     except (OSError, KeyError, ValueError):
         return None

@@ -56,7 +56,7 @@ def refusal(*overrides: str) -> str:
     """The one line with which a command line is refused."""
     with pytest.raises(Exception) as caught:
         checked(*overrides)
-    assert command_line._expected(caught.value), f"it would show a traceback: {caught.value!r}"
+    assert command_line.is_mistake(caught.value), f"it would show a traceback: {caught.value!r}"
     line = command_line.one_line(caught.value)
     assert "\n" not in line
     return line
@@ -75,7 +75,7 @@ def refused(script: str, *arguments: str) -> str:
     command = getattr(import_module(name), name)
     with pytest.raises(Exception) as caught:
         command(cfg)
-    assert command_line._expected(caught.value), f"it would show a traceback: {caught.value!r}"
+    assert command_line.is_mistake(caught.value), f"it would show a traceback: {caught.value!r}"
     line = command_line.one_line(caught.value)
     assert "\n" not in line
     return line

@@ -28,6 +28,8 @@ MAY_IMPORT = {
     | {"tqdm", "functional", "datamodules", "lightning_modules.base"}
     | {"callbacks.pictures", "callbacks.run_record"},
     "comparison": ARRAYS | {"matplotlib", "yaml", "metrics", "callbacks"},
+    "page": ARRAYS
+    | {"fastapi", "gradio", "starlette", "uvicorn", "functional", "tasks", "datamodules.decode"},
 }
 # Of lightning_modules, what is no method.
 CONTRACT = {

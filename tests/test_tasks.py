@@ -224,7 +224,7 @@ def test_what_cannot_be_done_is_said_in_one_line(
     given += [] if settings == ["noise=0.3"] else [f"input={photos}"]
     with pytest.raises(Exception) as caught:
         sample.sample(asked(runs[run], *given))
-    assert command_line._expected(caught.value), f"it would show a traceback: {caught.value!r}"
+    assert command_line.is_mistake(caught.value), f"it would show a traceback: {caught.value!r}"
     assert re.search(words, command_line.one_line(caught.value))
     assert not list(photos.parent.glob("out/*.png"))
 
