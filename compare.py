@@ -29,7 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def parser() -> argparse.ArgumentParser:
     """Give what the command takes."""
     made = argparse.ArgumentParser(description=__doc__)
-    made.add_argument("runs", nargs="+", type=Path, help="run folders, or folders that hold some")
+    told = "run folders, folders that hold some, or wandb:ENTITY/PROJECT"
+    made.add_argument("runs", nargs="+", type=Path, help=told)
     made.add_argument("--output", type=Path, default=Path("comparison"), help="folder to write")
     made.add_argument("--watch", action="store_true", help="serve the page, anew while runs go on")
     made.add_argument("--port", type=int, default=8765, help="of --watch, on the loopback address")
@@ -42,7 +43,7 @@ def compare(places: Sequence[Path], output: Path, version: str = "", quiet: bool
     from comparison.report import write
 
     check_output(output)
-    board = build(*reading.read_all(reading.find(places)))
+    board = build(*read(places))
     paths = write(board, output, version)
     if not quiet:
         for folder, why in sorted(board.left_out.items()):
@@ -50,6 +51,20 @@ def compare(places: Sequence[Path], output: Path, version: str = "", quiet: bool
         print(f"{len(board.runs)} runs, {len(board.tables)} tables")
         print(f"wrote {output / 'index.html'} and {len(paths) - 1} files beside it")
     return board
+
+
+def read(places: Sequence[Path]) -> tuple[list[reading.Run], dict[Path, str]]:
+    """Give the runs of folders and of W&B projects, and by folder why others could not be read."""
+    from comparison.wandb_project import PREFIX, read_project
+
+    projects = [str(place) for place in places if str(place).startswith(PREFIX)]
+    runs, broken = reading.read_all(
+        reading.find(place for place in places if str(place) not in projects)
+    )
+    for project in projects:
+        online, unread = read_project(project)
+        runs, broken = runs + online, broken | unread
+    return runs, broken
 
 
 def check_output(output: Path) -> None:
@@ -67,6 +82,10 @@ def check_output(output: Path) -> None:
 def watch(asked: argparse.Namespace) -> None:
     """Serve the page on the loopback address and make it anew while runs go on."""
     from comparison.serve import watch as serve
+    from comparison.wandb_project import PREFIX
+
+    if any(str(place).startswith(PREFIX) for place in asked.runs):
+        raise ConfigError("--watch looks at run folders; leave wandb:... out")
 
     def state() -> str:
         digest = hashlib.sha256()

@@ -38,6 +38,10 @@ def closing(run: Run, built: Experiment) -> None:
     if not built.trainer.is_global_zero:
         return
     record = json.loads((run.folder / "run.json").read_text())
+    for logger in built.trainer.loggers:
+        if isinstance(logger, WandbLogger):
+            # With the protocol of each score, so that compare.py can rank what it reads there.
+            logger.log_hyperparams({"record": record})
     lines = [
         "",
         f"{record['images_seen']:,} images in {record['wall_clock_seconds'] / 60:.1f} minutes, "

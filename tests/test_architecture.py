@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "tasks": ARRAYS
     | {"tqdm", "functional", "datamodules", "lightning_modules.base"}
     | {"callbacks.pictures", "callbacks.run_record"},
-    "comparison": ARRAYS | {"matplotlib", "yaml", "metrics", "callbacks"},
+    "comparison": ARRAYS | {"matplotlib", "wandb", "yaml", "metrics", "callbacks"},
     "page": ARRAYS
     | {"fastapi", "gradio", "starlette", "uvicorn", "functional", "tasks", "datamodules.decode"},
 }
