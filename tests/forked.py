@@ -123,3 +123,9 @@ def script(path: str, *arguments: str) -> None:
     sys.argv = [path, *arguments]
     sys.path.insert(0, str(Path(path).parent))
     runpy.run_path(path, run_name="__main__")
+
+
+def module(name: str, *arguments: str) -> None:
+    """Run the module ``name`` as ``python -m name arguments`` does."""
+    sys.argv = [name, *arguments]
+    runpy.run_module(name, run_name="__main__")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,27 +11,19 @@ from typing import Any
 
 from torch import distributed
 
-from tests.command import ROOT, environment
+from tests import forked
+from tests.command import environment
+from tests.forked import ROOT, Forked
 
 WORLD_SIZE = 2
 
 
 def outcomes(worker: str, folder: Path) -> list[dict[str, Any]]:
-    """Run ``python -m worker RANK FOLDER`` for each rank; give what each one wrote."""
-    # As a module: a script would find tests/callbacks before callbacks.
-    command = [sys.executable, "-m", worker]
-    jobs = [
-        subprocess.Popen(
-            [*command, str(rank), str(folder)],
-            cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL,
-        )
+    """Run the module ``worker`` once for each rank; give what each one wrote."""
+    forked.together(
+        Forked(forked.module, worker, str(rank), str(folder), cwd=ROOT, env=environment())
         for rank in range(WORLD_SIZE)
-    ]  # fmt: skip
-    try:
-        assert [job.wait(timeout=600) for job in jobs] == [0] * WORLD_SIZE
-    finally:
-        for job in jobs:
-            job.kill()
+    )
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(WORLD_SIZE)]
 
 
