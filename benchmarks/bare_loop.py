@@ -112,12 +112,12 @@ class TwoPlayers(BareLoop):
         module = self.module
         with module.autocast():
             with torch.no_grad():
-                fake = module._augmented(module.generator(module._latents(len(images)), labels))
-            real = module._augmented(images)
-            loss = module.loss.discriminator(*module._judge(real, fake, labels))
+                fake = module.generator(module._latents(len(images)), labels)
+            shown = module._augmented(images), module._augmented(fake)
+            loss = module.loss.discriminator(*module._judge(*shown, labels))
             for penalty in module.penalties:
                 if penalty.due(number, module.images_before):
-                    value = penalty.value(module.discriminator, real, fake, labels, labels)
+                    value = penalty.value(module._judge_samples, images, fake, labels, labels)
                     loss = loss + penalty.weighted(value, module.images_before)
         self.of_d.zero_grad()
         loss.backward()

@@ -37,7 +37,8 @@ class GAN(LatentGenerator):
         optimizer_g, optimizer_d: make the optimisers from named parameters; two learning rates are
             TTUR (Heusel et al. 2017).
         n_critic: steps of D for one of G.
-        penalties: on D's gradient, each with its weight and interval.
+        penalties: on D's gradient in the images before any augmentation, each with its weight and
+            interval.
         weight_clip: bound of D's weights after each of its steps (WGAN), or None.
         joint_batches: whether D sees real and fake images in one batch, or one after the other;
             differs where D has batch normalisation.
@@ -195,15 +196,14 @@ class GAN(LatentGenerator):
     def _discriminator_loss(
         self, real: Tensor, fake: Tensor, labels: Tensor | None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        real, fake = self._augmented(real), self._augmented(fake)
-        on_real, on_fake = self._judge(real, fake, labels)
+        on_real, on_fake = self._judge(self._augmented(real), self._augmented(fake), labels)
         if self.adaptive is not None:
             self.adaptive.observe(on_real, self.loss.boundary or 0.0)
         loss = self.loss.discriminator(on_real, on_fake)
         seen = {"loss": loss, **self.loss.statistics(on_real, on_fake)}
         for penalty in self.penalties:
             if penalty.due(self.steps - 1, self.images_before):
-                value = penalty.value(self.discriminator, real, fake, labels, labels)
+                value = penalty.value(self._judge_samples, real, fake, labels, labels)
                 loss = loss + penalty.weighted(value, self.images_before)
                 seen[penalty.name] = value
         return loss, seen
@@ -241,6 +241,13 @@ class GAN(LatentGenerator):
 
     def _logits(self, images: Tensor, labels: Tensor | None) -> Tensor:
         return cast(Tensor, self.discriminator(*([images] if labels is None else [images, labels])))
+
+    def _judge_samples(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Give logits of ``images`` under an augmentation of their own.
+
+        A penalty is on the gradient in the samples themselves (StyleGAN2-ADA and R3GAN alike).
+        """
+        return self._logits(self._augmented(images), labels)
 
     def _judge(self, real: Tensor, fake: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """Give D's logits of real and of fake images, from one batch or from two."""

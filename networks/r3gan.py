@@ -74,11 +74,14 @@ def he_normal(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> None:
 
 
 class Resample(nn.Module):
-    """Bilinear doubling (``up``) or halving, and a 1 x 1 convolution where channels change.
+    """Doubling (``up``) or halving under the filter [1, 3, 3, 1] along either axis, beyond the
+    border 0, and a 1 x 1 convolution where channels change.
 
-    Halving by bilinear interpolation is the mean of 2 x 2 pixels. The two steps commute: the
-    convolution works on the smaller maps.
+    Doubling is bilinear interpolation. The two steps commute: the convolution works on the smaller
+    maps.
     """
+
+    kernel: Tensor
 
     def __init__(self, c_in: int, c_out: int, up: bool) -> None:
         super().__init__()
@@ -87,11 +90,16 @@ class Resample(nn.Module):
         if c_in != c_out:
             self.mix = nn.Conv2d(c_in, c_out, 1, bias=False)
             he_normal(self.mix)
+        row = torch.tensor([1.0, 3.0, 3.0, 1.0]) / (4 if up else 8)
+        self.register_buffer("kernel", torch.outer(row, row), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.up:
-            return F.interpolate(self.mix(x), scale_factor=2, mode="bilinear")
-        return cast(Tensor, self.mix(F.avg_pool2d(x, 2)))
+        x = self.mix(x) if self.up else x
+        channels = x.shape[1]
+        kernel = self.kernel.to(x.dtype).expand(channels, 1, 4, 4)
+        resample = F.conv_transpose2d if self.up else F.conv2d
+        x = resample(x, kernel, stride=2, padding=1, groups=channels)
+        return x if self.up else cast(Tensor, self.mix(x))
 
 
 class Basis(nn.Module):
@@ -115,7 +123,10 @@ class ClassHead(nn.Module):
     def __init__(self, features: int, class_dim: int, num_classes: int) -> None:
         super().__init__()
         self.linear = nn.Linear(features, class_dim, bias=False)
-        self.embedding = cast(nn.Embedding, class_vectors(num_classes, class_dim))
+        vectors = cast(nn.Embedding, class_vectors(num_classes, class_dim))
+        # The logit is a sum over class_dim products.
+        nn.init.normal_(vectors.weight, std=(num_classes * class_dim) ** -0.5)
+        self.embedding = vectors
 
     def forward(self, h: Tensor, phi: Tensor, labels: Tensor) -> Tensor:
         """Give float32 logits ``(N,)``, computed in float32 also under autocast."""
@@ -173,7 +184,7 @@ class Generator(nn.Module):
                 Block(width, expansion, group_size, blocks * len(widths)) for _ in range(blocks)
             ]
         self.layers = nn.Sequential(*layers)
-        self.head = nn.Conv2d(widths[-1], channels, 1)
+        self.head = nn.Conv2d(widths[-1], channels, 1, bias=False)
         he_normal(self.head)
         self.to(memory_format=torch.channels_last)
 
@@ -207,7 +218,8 @@ class Discriminator(FeatureDiscriminator):
         num_classes: 0 is unconditional.
         blocks: residual blocks at each size.
         expansion, group_size: see :class:`Block`.
-        class_dim: length of the learnt vector of a class, or 0 for that of the features.
+        class_dim: length of the learnt vector of a class (the authors': the features' length), or 0
+            for one that joins a logit without class.
     """
 
     def __init__(
@@ -223,7 +235,7 @@ class Discriminator(FeatureDiscriminator):
     ) -> None:
         super().__init__(channels, image_size, num_classes)
         base = _check(image_size, widths, blocks)
-        self.stem = nn.Conv2d(channels, widths[-1], 1)
+        self.stem = nn.Conv2d(channels, widths[-1], 1, bias=False)
         he_normal(self.stem)
         layers: list[nn.Module] = []
         for index in reversed(range(len(widths))):

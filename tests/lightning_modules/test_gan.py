@@ -211,6 +211,18 @@ def test_augmentation_reaches_real_fake_and_the_generators_step(tmp_path: Path) 
     assert seen == [True] * 6
 
 
+def test_a_penalty_is_on_the_gradient_in_the_images_before_augmentation(tmp_path: Path) -> None:
+    """Which is 0 where augmentation leaves nothing of them, whatever D makes of the rest."""
+    module, seen = gan(augment="cutout", penalties=[Penalty("r1", 1.0, 1)]), {}
+    module.log_dict = seen.update  # type: ignore[assignment,method-assign]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lightning_modules.gan.diff_augment", lambda images, *_: images * 0)
+        fit(module, tmp_path, steps=1)
+    assert float(seen["train/r1"]) == 0
+    fit(module, tmp_path, steps=2)
+    assert float(seen["train/r1"]) > 0
+
+
 def test_the_adaptive_probability_follows_d_and_survives_a_checkpoint(tmp_path: Path) -> None:
     adaptive = AdaptiveProbability(target=-0.9, images=80)
     module = gan(augment="color", adaptive=adaptive)
