@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from typing import Any
 
 from config import ConfigError, nearest
+from schema_check import MARKS, resolve_target
 
 # What a resumed run may change: where and how long it computes, never what it computes.
 FREE = (
@@ -31,6 +33,7 @@ def merged(saved: dict[str, Any], asked: dict[str, Any], overrides: list[str]) -
         if not root or _below(key, root)
     }
     changed = {key for key in touched if before.get(key) != after.get(key)}
+    changed -= {key for key in changed - before.keys() if _of_old(key, saved, asked)}
     refused = sorted(key for key in changed if not _may_change(key, saved))
     if refused:
         lines = "; ".join(f"{k}: {before.get(k)!r} -> {after.get(k)!r}" for k in refused)
@@ -61,6 +64,37 @@ def _check_known(saved: dict[str, Any], named: list[str]) -> None:
 def _hint(part: str, node: Any) -> str:
     known = [key for key in node if key != "_target_"] if isinstance(node, dict) else []
     return nearest(part, known) if known else ""
+
+
+def _of_old(key: str, saved: dict[str, Any], asked: dict[str, Any]) -> bool:
+    """Tell whether ``key`` came into being after the run, and is asked for as the run has it: as
+    the constructor that lacks it sets it."""
+    parts, node = key.split("."), saved
+    while parts and isinstance(node, dict) and parts[0] in node:
+        node = node[parts.pop(0)]
+    if not parts or not isinstance(node, dict) or "_target_" not in node:
+        return False
+    default = _defaults(node["_target_"]).get(parts[0])
+    place = key.removesuffix("." + ".".join(parts[1:])) if parts[1:] else key
+    return default is not None and _is_default(_get(asked, place), default.default)
+
+
+def _is_default(value: Any, default: Any) -> bool:
+    """Tell whether a plain ``value`` of a configuration stands for a parameter's ``default``."""
+    if not isinstance(value, dict) or "_target_" not in value:
+        return type(value) is type(default) and bool(value == default)
+    found = resolve_target(value["_target_"], "resume")
+    if type(default) is not found or vars(default) != vars(found()):
+        return False
+    own = _defaults(value["_target_"])
+    given = {name: entry for name, entry in value.items() if name not in MARKS}
+    return all(name in own and _is_default(v, own[name].default) for name, v in given.items())
+
+
+def _defaults(target: str) -> dict[str, inspect.Parameter]:
+    """Give the parameters of what ``target`` names that need not be given, by name."""
+    parameters = inspect.signature(resolve_target(target, "resume")).parameters
+    return {name: p for name, p in parameters.items() if p.default is not p.empty}
 
 
 def _take(result: dict[str, Any], asked: dict[str, Any], free: str, keys: list[str]) -> None:

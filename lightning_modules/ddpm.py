@@ -35,6 +35,7 @@ from lightning_modules.optimisation import scheduled
 from lightning_modules.zero_shot_restoring import ZeroShotRestoring
 
 PREVIEW_SEED = 1
+L_SIMPLE, RESTORING = Objective(), Restoring()
 
 
 class DDPM(ZeroShotRestoring):
@@ -51,7 +52,7 @@ class DDPM(ZeroShotRestoring):
         optimizer: makes the optimiser from named parameters.
         warmup_steps, decay: of the learning rate; the decay spans the budget of the run.
         channels, image_size: of the images.
-        objective: what is minimised; None is L_simple.
+        objective: what is minimised, L_simple by default.
         clipped_loss: count the error of the estimate of x_0 as clipped to [-1, 1], as it is used
             where ``sampling.clip`` is set (see ``functional.diffusion.without_overshoot``).
         pairing: puts the noise of a batch in the order of its images, or None.
@@ -83,7 +84,7 @@ class DDPM(ZeroShotRestoring):
         decay: str,
         channels: int,
         image_size: int,
-        objective: Objective | None = None,
+        objective: Objective = L_SIMPLE,
         clipped_loss: bool = False,
         pairing: Callable[[Tensor, Tensor], Tensor] | None = None,
         offset_noise: float = 0.0,
@@ -92,10 +93,9 @@ class DDPM(ZeroShotRestoring):
         compile_network: bool = False,
         feature_noise: float = 0.1,
         feature_block: int = 0,
-        restoring: Restoring | None = None,
+        restoring: Restoring = RESTORING,
     ) -> None:
         super().__init__()
-        objective = objective or Objective()
         check_network(network, channels, objective.learns_variance, self_conditioning)
         self.model = DenoisingModel(
             network, schedule, prediction, objective, sampling.clip, clipped_loss, self_conditioning
@@ -106,7 +106,7 @@ class DDPM(ZeroShotRestoring):
         sampling.check(objective.learns_variance, self.num_classes, label_dropout)
         self.network, self.schedule, self.times = network, schedule, times
         self.sampling, self.pairing = sampling, pairing
-        self.restoring = restoring or Restoring()
+        self.restoring = restoring
         self.sampling_times(), self.restoring_grid()
         self.offset_noise, self.label_dropout = offset_noise, label_dropout
         self.optimizer_factory = optimizer

@@ -70,6 +70,34 @@ def test_changed_settings_are_refused_and_all_listed() -> None:
     assert "budget" not in line and "Start a new run" in line
 
 
+def without(saved: dict[str, Any], *path: str) -> dict[str, Any]:
+    """``saved`` as of a time when there was no such key."""
+    node = saved
+    for part in path[:-1]:
+        node = node[part]
+    del node[path[-1]]
+    return saved
+
+
+@pytest.mark.parametrize(
+    ("path", "override"),
+    [
+        (("method", "restoring"), "method.restoring.steps=7"),
+        (("method", "restoring", "data_std"), "method.restoring.data_std=0.4"),
+        (("method", "self_conditioning"), "method.self_conditioning=0.5"),
+        (("method", "pairing"), "method.pairing._target_=functional.pairing.OptimalTransport"),
+    ],
+)
+def test_a_key_of_later_times_is_no_change_where_it_is_what_the_run_goes_by(
+    path: tuple[str, ...], override: str
+) -> None:
+    again = ["experiment=quick/ddpm"]
+    saved = without(checked(), *path)
+    assert merged(saved, checked(*again), again) == saved
+    with pytest.raises(ConfigError, match="resume refused, settings changed: "):
+        merged(saved, checked(*again, "++" + override), again)
+
+
 @pytest.mark.parametrize(
     "override",
     [
