@@ -57,10 +57,8 @@ def ddnm(
         drawn = noise(*shape) if s > 0 else torch.zeros_like(x)
         return between(operator, x, x0, known, t, s, schedule, drawn, std)
 
-    x = start(operator, known, times[0], schedule, noise(*shape), std)
-    steps = course(times, jump, resamples, settled_time(operator, schedule, std))
-    x = _walk(denoiser, x, steps, schedule, noise, trace, step)
-    return x if bool(std.any()) else consistent(operator, x, y)
+    going = (jump, resamples)
+    return _walk(denoiser, y, operator, times, schedule, noise, std, trace, step, going)
 
 
 def repaint(
@@ -92,10 +90,8 @@ def repaint(
         x = drawn.mean + drawn.variance.sqrt().to(x.dtype) * noise(*shape)
         return known_part(operator, x, known, s, schedule, noise(*shape), std)
 
-    x = start(operator, known, times[0], schedule, noise(*shape), std)
-    steps = course(times, jump, resamples, settled_time(operator, schedule, std))
-    x = _walk(denoiser, x, steps, schedule, noise, trace, step)
-    return x if bool(std.any()) else consistent(operator, x, y)
+    going = (jump, resamples)
+    return _walk(denoiser, y, operator, times, schedule, noise, std, trace, step, going)
 
 
 def replacement(
@@ -181,24 +177,31 @@ def settled_time(operator: LinearOperator, schedule: NoiseSchedule, std: Tensor)
 
 def _walk(
     denoiser: Denoiser,
-    x: Tensor,
-    steps: Iterator[tuple[Tensor, Tensor]],
+    y: Tensor,
+    operator: LinearOperator,
+    times: Tensor,
     schedule: NoiseSchedule,
     noise: Noise,
+    std: Tensor,
     trace: Trace | None,
     step: Step,
+    going: tuple[int, int],
 ) -> Tensor:
-    """Give the end of a course: ``step`` on the way down, noise on the way back."""
-    k = 0
-    for t, s in steps:
+    """Give the end of a course from where y stands: ``step`` on the way down, noise on that back.
+
+    ``going``: jump and resamples of :func:`course`. What was measured without noise is kept.
+    """
+    shape, k = y.shape[1:], 0
+    x = start(operator, operator.pinv(y), times[0], schedule, noise(*shape), std)
+    for t, s in course(times, *going, settled_time(operator, schedule, std)):
         if s > t:
-            x = renoise(x, t, s, schedule, noise(*x.shape[1:]))
+            x = renoise(x, t, s, schedule, noise(*shape))
             continue
         x0 = denoiser(x, t)
         if trace:
             trace(k, x, x0)
         x, k = step(x, x0, t, s), k + 1
-    return x
+    return x if bool(std.any()) else consistent(operator, x, y)
 
 
 RESTORERS: dict[str, Callable[..., Tensor]] = {
