@@ -231,7 +231,8 @@ def generated(opened: RunInUse, folder: Path) -> Made:
     from tasks.outputs import OutputFolder
 
     asked, output = opened.asked, OutputFolder(folder, True)
-    settings = use_task.about(opened, "sample", {"label": asked["label"]})
+    way = {"sampling": opened.module.sampling_record()}
+    settings = use_task.about(opened, way, {"label": asked["label"]})
     files = []
     for chunk in generate(opened.module, asked["n"], asked["seed"], label=asked["label"]):
         for index, image in zip(chunk.indices.tolist(), chunk.images, strict=True):

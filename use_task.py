@@ -78,7 +78,7 @@ def write_results(
     from tasks.running import Work, read_in, run
 
     seed, n = opened.asked["seed"], opened.asked["n"]
-    settings = about(opened, task.capability, task.settings())
+    settings = about(opened, way_of(opened.module, task), task.settings())
     folder = OutputFolder(output, opened.asked["overwrite"])
     if isinstance(task, Interpolate):
         given = opened.asked["input"] is not None
@@ -183,8 +183,13 @@ def image_shape(settings: dict[str, Any]) -> ImageShape:
     return data["channels"], data["image_size"], data["image_size"]
 
 
-def about(opened: use_run.RunInUse, capability: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Give what the results are of: run, weights, task and its settings, as plain values."""
+def about(
+    opened: use_run.RunInUse, way: dict[str, Any], settings: dict[str, Any]
+) -> dict[str, Any]:
+    """Give what the results are of: run, weights, task and its settings, as plain values.
+
+    ``way``: how the method does it, e.g. of :func:`way_of`.
+    """
     module, asked = opened.module, opened.asked
     return {
         "task": asked["task"],
@@ -196,15 +201,15 @@ def about(opened: use_run.RunInUse, capability: str, settings: dict[str, Any]) -
         "checkpoint": run_folder.checkpoint_name(opened.folder, asked["checkpoint"]),
         "weights": asked["weights"],
         "images_seen": module.images_seen,
-        **_way_of(module, capability),
+        **way,
         "precision": str(opened.config["trainer"]["precision"]),
     }
 
 
-def _way_of(module: ImageModule, capability: str) -> dict[str, Any]:
+def way_of(module: ImageModule, task: ImageTask) -> dict[str, Any]:
     """Give how the method does what the task asks of it, where it can be done in several ways."""
-    if capability != "restore":
-        return {"sampling": module.sampling_record()}
+    if task.capability != "restore":
+        return {"sampling": task.sampling_record(module)}
     restoring = getattr(module, "restoring", None)
     if restoring is None:
         return {}

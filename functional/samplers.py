@@ -110,5 +110,5 @@ SAMPLERS: dict[str, Callable[..., Tensor]] = {
 
 
 def evaluations(sampler: str, steps: int) -> int:
-    """Give the number of function evaluations (NFE) per image."""
-    return 2 * steps - 1 if sampler == "heun" else steps
+    """Give the number of function evaluations (NFE) per image, 0 for no steps."""
+    return max(0, 2 * steps - 1) if sampler == "heun" else steps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 from typing import Any
@@ -92,12 +93,22 @@ class Sampling:
             words.append(f"guidance rescale {self.guidance_rescale:g}")
         return ", ".join(words if self.clip else [*words, "unclipped"])
 
+    def nfe(self, steps: int) -> int:
+        """Give the evaluations of the network for one image that takes so many steps."""
+        return evaluations(self.sampler, steps) * (1 if self.guidance == 1 else 2)
+
+    def deterministic(self) -> Sampling:
+        """Give the same settings for DDIM of eta 0, by which images are encoded and decoded."""
+        other = copy.copy(self)
+        other.sampler, other.eta, other.churn = "ddim", 0.0, 0.0
+        return other
+
     def record(self) -> dict[str, Any]:
         """Give the fields of the protocol record, and what they stand for."""
         return {
             "sampler": self.name,
             "spacing": self.spacing,
-            "nfe": evaluations(self.sampler, self.steps) * (1 if self.guidance == 1 else 2),
+            "nfe": self.nfe(self.steps),
             "eta": self.eta if "eta" in self.options else None,
             "guidance": None if self.guidance == 1 else self.guidance,
         }

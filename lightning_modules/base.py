@@ -121,6 +121,14 @@ class ImageModule(LightningModule):
         """Give how :meth:`sample` works, for the protocol record: sampler, spacing, NFE, eta."""
         return {}
 
+    def varying_record(self, strength: float) -> dict[str, Any]:
+        """Give how :meth:`vary` works at a strength, in the fields of :meth:`sampling_record`."""
+        return self.sampling_record()
+
+    def interpolating_record(self) -> dict[str, Any]:
+        """Give how :meth:`interpolate` draws an image, in the fields of :meth:`sampling_record`."""
+        return self.sampling_record()
+
     def forward_flops(self) -> int | None:
         """Give the floating-point operations of one forward pass on one image, where known."""
         return None
@@ -180,10 +188,8 @@ class ImageModule(LightningModule):
         """Score a batch of the test split; nothing by default, callbacks measure samples."""
 
     def log(self, name: str, value: Any, *arguments: Any, **settings: Any) -> None:
-        """Log as Lightning does; in training, at the steps alone of which a row is written.
-
-        Lightning takes the others in as well, at a good part of a millisecond for each value.
-        """
+        """Log as Lightning does; in training, at the steps alone of which a row is written:
+        Lightning takes the others in as well, at a good part of a millisecond for each value."""
         trainer = self._trainer
         if trainer is not None and getattr(trainer, "training", False):
             every = trainer.log_every_n_steps  # type: ignore[attr-defined]
@@ -245,8 +251,7 @@ class ImageModule(LightningModule):
         learning_rate_factor(0, warmup_steps, 0.0, decay)
         return lambda step: learning_rate_factor(step, warmup_steps, self.progress, decay)
 
-    # Evaluation always sees the averaged weights, whatever the order of callbacks, and on all
-    # processes the same ones
+    # Evaluation sees the averaged weights whatever the order of callbacks, alike on all processes
 
     def averaged(self) -> AbstractContextManager[Any]:
         """Give a context in which the weights are the averaged ones, where an average is kept."""

@@ -22,7 +22,7 @@ from functional.samplers import SAMPLERS, ddim
 from functional.sampling import Sampling
 from functional.seeding import ImageNoise
 from functional.time_grid import time_grid
-from functional.variation import check_strength, sdedit, times_below
+from functional.variation import check_strength, sdedit, times_below, times_from
 from functional.zero_shot import FROM_NOISE, RESTORERS, restorer_evaluations, settled_time
 from lightning_modules.base import ImageModule
 
@@ -137,6 +137,15 @@ class ZeroShotRestoring(ImageModule):
             self.schedule, self.noise(seeds), trace=self.watcher, **self.sampling.options,
         ).clamp(-1, 1)  # fmt: skip
 
+    def varying_record(self, strength: float) -> dict[str, Any]:
+        """Give the record of sampling, with the evaluations of the steps that are taken."""
+        steps = len(times_from(self.sampling_times(), self.schedule, strength)) - 1
+        return {**self.sampling_record(), "nfe": self.sampling.nfe(steps)}
+
+    def interpolating_record(self) -> dict[str, Any]:
+        """Give the record of DDIM; encoding given images takes evaluations of its own."""
+        return {**self.sampling_record(), **self.sampling.deterministic().record()}
+
     def _own_labels(self, seeds: Sequence[int], labels: Tensor | None = None) -> Tensor | None:
         """Give ``labels`` checked; without any, those of the seeds where the model needs some."""
         if labels is None and self.label_dropout:
@@ -157,8 +166,8 @@ class ZeroShotRestoring(ImageModule):
         Args:
             ends: K seeds, or images ``(K, C, H, W)``.
             weights: P shares of each way.
-            label: the class of all images. None: of a seed's end its own, where the model was not
-                trained to do without.
+            label: the class of all images. None: of a way between seeds the first one's, as
+                :meth:`sample` has it; between images none.
 
         Raises:
             ValueError: for images without a label where the model cannot do without.
@@ -168,13 +177,12 @@ class ZeroShotRestoring(ImageModule):
                 raise ValueError("of which class are the images? this model needs one: label=3")
             known = self._own_labels(range(len(ends)), self._all(label, len(ends)))
             noise = self.encode(ends, known, ENCODING_ITERATIONS)
-            seeds: Sequence[int] = range(len(ends) - 1)
+            labels = None if known is None else known[:-1]
         else:
             noise = self.schedule.prior_std * self.noise(ends)(*self.image_shape)
-            seeds = ends[:-1]
-        labels = self._own_labels(seeds, self._all(label, len(seeds)))
+            labels = labels_of(ends[:-1], self._all(label, len(ends) - 1), self.num_classes)
         if labels is not None:
-            labels = labels.repeat_interleave(len(weights))
+            labels = labels.repeat_interleave(len(weights)).to(self.device)
         between = paths(noise, weights)
         images = self.decode(between.flatten(0, 1), labels)
         return images.view(between.shape)

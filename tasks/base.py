@@ -58,6 +58,10 @@ class ImageTask:
         """Give ``(N, C, H, W)`` in [-1, 1], of image i and ``seeds[i]``."""
         raise NotImplementedError
 
+    def sampling_record(self, module: ImageModule) -> dict[str, Any]:
+        """Give how the method draws an image of this task, and the evaluations it spends on it."""
+        return module.sampling_record()
+
     def settings(self) -> dict[str, Any]:
         """Give what sets the results apart, as plain values."""
         return {**asdict(self), "input": INPUT_RULE}  # type: ignore[call-overload]

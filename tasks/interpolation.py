@@ -51,6 +51,9 @@ class Interpolate(ImageTask):
         """The shares of the way at which the images lie."""
         return [k / (self.images - 1) for k in range(self.images)]
 
+    def sampling_record(self, module: ImageModule) -> dict[str, Any]:
+        return module.interpolating_record()
+
     def check_number(self, ends: int) -> None:
         """Refuse fewer than two ends with a ValueError."""
         if ends < 2:

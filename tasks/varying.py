@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,6 +33,9 @@ class Variation(ImageTask):
         self, module: ImageModule, images: Tensor, sources: Sequence[Source], seeds: Sequence[int]
     ) -> Tensor:
         return module.vary(images, self.strength, seeds=seeds)
+
+    def sampling_record(self, module: ImageModule) -> dict[str, Any]:
+        return module.varying_record(self.strength)
 
 
 @dataclass(frozen=True)

@@ -206,3 +206,34 @@ def test_ways_are_great_circles_of_noise_between_samples_or_encoded_images() -> 
     needy = ddpm(network=unet(num_classes=2))
     with pytest.raises(ValueError, match="of which class are the images"):
         needy.interpolate(images, [0, 1])
+
+
+def test_ways_between_seeds_are_of_the_classes_that_samples_of_them_have() -> None:
+    network = unet(num_classes=3)
+    module = ddpm(
+        network=network, label_dropout=0.5, sampling=Sampling("ddim", 3, "trailing", clip=True)
+    )
+    ways = module.interpolate([4, 7, 10], [0, 0.5, 1])
+    torch.testing.assert_close(ways[:, 0], module.sample(2, seeds=[4, 7]))
+    torch.testing.assert_close(ways[:, 2], module.sample(2, seeds=[7, 10]))
+    other = module.interpolate([4, 7, 10], [0], label=0)[:, 0]
+    assert not torch.allclose(ways[:, 0], other, atol=1e-3)
+
+
+@pytest.mark.parametrize("sampler", ["heun", "ddim"])
+def test_the_evaluations_of_a_variation_or_a_way_are_those_that_were_spent(sampler: str) -> None:
+    network = unet(num_classes=2)
+    sampling = Sampling(sampler, 8, "trailing", clip=True, guidance=2.0)
+    module = ddpm(network=network, label_dropout=0.5, sampling=sampling)
+    images, seen = torch.zeros(1, 1, SIZE, SIZE), []
+    network.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    for strength in (0.0, 0.3, 1.0):
+        module.vary(images, strength, seeds=[1], labels=torch.tensor([1]))
+        spent, told = sum(seen), module.varying_record(strength)
+        assert (told["nfe"], told["sampler"]) == (spent, sampler)
+        seen.clear()
+    assert spent == module.sampling_record()["nfe"]
+    module.interpolate([1, 2], [0.5])
+    assert (module.interpolating_record()["nfe"], module.interpolating_record()["sampler"]) == (
+        sum(seen), "ddim",
+    )  # fmt: skip
