@@ -153,9 +153,8 @@ class ImageModule(LightningModule):
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Give the autocast context of the run's precision, for work outside Lightning's steps."""
-        if self.autocast_dtype is None:
-            return ExitStack()
-        return torch.autocast(self.device.type, dtype=self.autocast_dtype)
+        dtype = self.autocast_dtype
+        return torch.autocast(self.device.type, dtype=dtype) if dtype else ExitStack()
 
     # Counting, for every method alike
 
