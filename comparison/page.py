@@ -55,7 +55,7 @@ def page(board: Board, plots: Mapping[str, str], progress: bytes | None, version
 def _summary(board: Board) -> str:
     data = len({run.data for run in board.runs})
     return (
-        f"{len(board.runs)} runs of {len(board.of_recipe())} recipes on {data} sets of data. "
+        f"Runs: {len(board.runs)}, recipes: {len(board.of_recipe())}, sets of data: {data}. "
         "A column holds values of one measurement alone; ± is the standard deviation over seeds, "
         "their number in brackets. Hover over a value for the files that hold it."
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from comparison.runs import Run
@@ -32,6 +32,7 @@ class Score:
         value: as the file holds it.
         protocol: what it stands on; None where a run kept no record.
         source: the file, and where in it.
+        drawn: of a score without a record, how the run's other images at the end were drawn.
     """
 
     run: Run
@@ -40,6 +41,7 @@ class Score:
     value: float
     protocol: ProtocolRecord | None
     source: str
+    drawn: str = ""
 
     @property
     def measurement(self) -> str:
@@ -50,7 +52,7 @@ class Score:
     def sampling(self) -> str:
         """How the images were drawn, where that is more than one pass of the usual weights."""
         if self.protocol is None:
-            return ""
+            return self.drawn
         usual = "ema" if (self.run.config.get("callbacks") or {}).get("ema") else "raw"
         weights = self.protocol.weights
         # "fid-raw" says so by its name, beside the same run's other scores.
@@ -80,7 +82,17 @@ def scores_of(run: Run) -> list[Score]:
         if score.key.track not in LOSSES and not POINT.search(score.key.metric):
             place = (score.key, score.checkpoint, score.measurement, score.sampling)
             found.setdefault(place, score)
-    return list(found.values())
+    return _in_one_row(list(found.values()))
+
+
+def _in_one_row(scores: list[Score]) -> list[Score]:
+    """Say of scores of images that have no record how they were drawn, where there is one way."""
+    own = [s for s in scores if s.key.track == "gen" and s.source.startswith("run.json")]
+    ways = {s.sampling for s in own if s.protocol is not None}
+    if len(ways) != 1:
+        return scores
+    (drawn,) = ways
+    return [replace(s, drawn=drawn) if s in own and s.protocol is None else s for s in scores]
 
 
 def _recorded(run: Run) -> Iterable[Score]:

@@ -192,3 +192,13 @@ def test_a_run_that_did_not_finish_is_named_and_ranked_nowhere(
     found = board(tmp_path)
     assert not found.tables and not found.costs
     assert words in found.left_out[str(tmp_path / "gan")] and words in writers.markdown(found)
+
+
+def test_distances_to_training_images_stand_in_the_row_of_the_images_they_are_of(
+    tmp_path: Path,
+) -> None:
+    content = final(6.0, DIFFUSION)
+    content["final"]["gen/nn_distance/pixels@256"] = 9.5
+    run_folder(tmp_path / "ddpm", "DDPM", **content)
+    (row,) = only(board(tmp_path)).rows
+    assert shown(row) == ["6", "9.5"]

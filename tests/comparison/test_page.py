@@ -69,6 +69,10 @@ def test_the_page_asks_for_nothing_but_itself(html: str) -> None:
     assert places and all(place.startswith(("data:", "#")) for place in places)
 
 
+def test_words_of_plots_take_the_colour_of_the_theme(html: str) -> None:
+    assert ".plots svg text { fill: currentColor; }" in html and "#000000" not in html
+
+
 def test_text_of_runs_cannot_become_part_of_the_page(html: str) -> None:
     assert "OSError: &lt;disk&gt;" in html and "<disk>" not in html
     assert html.count("</script>") == 2
