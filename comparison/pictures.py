@@ -14,7 +14,7 @@ from comparison.board import Board
 from comparison.runs import Run
 
 NAME = re.compile(r"(?P<kind>.+)_(?P<images>\d+)\.png")
-KINDS = ("samples", "reconstruction", "restored", "denoising", "classes")
+KINDS = ("samples", "reconstruction", "restored", "chain", "classes")
 """What is looked for in a run's folder, in this order; else the first kind there is."""
 HEIGHT, GAP, LINE, WIDTH = 360, 12, 20, 1600
 FRAMES, MILLISECONDS = 24, 300
