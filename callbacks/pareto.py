@@ -174,13 +174,15 @@ def _fid(
     n, seed = run.asked["n"], run.asked["seed"]
     scorer = GenerationMetrics(extractor, ["fid"], reference=reference, seed=seed)
     chunks, seconds = generate(module, n, seed, *run.share), 0.0
-    while True:
-        started = time.perf_counter()
-        chunk = next(chunks, None)
-        seconds += time.perf_counter() - started
-        if chunk is None:
-            return scorer.compute()["fid"], 1000 * seconds / n
-        scorer.update(chunk.images, chunk.indices)
+    with tqdm(total=n, desc="images", leave=False, disable=run.share[0] > 0 or None) as bar:
+        while True:
+            started = time.perf_counter()
+            chunk = next(chunks, None)
+            seconds += time.perf_counter() - started
+            if chunk is None:
+                return scorer.compute()["fid"], 1000 * seconds / n
+            scorer.update(chunk.images, chunk.indices)
+            bar.update(run.share[1] * len(chunk.indices))
 
 
 def _table(rows: Sequence[Row]) -> str:
