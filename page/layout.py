@@ -197,7 +197,8 @@ def build(desk: Desk, settings: PageSettings) -> gr.Blocks:
     first = desk.runs[names[0]]
     task = settings.task if settings.task in first.tasks else next(iter(first.tasks))
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    with gr.Blocks(title="atelier", analytics_enabled=False) as blocks:
+    blocks: gr.Blocks = gr.Blocks(title="atelier", analytics_enabled=False)
+    with blocks:
         gr.HTML(
             "<h1>atelier</h1><p>What trained models make of an image</p>",
             elem_classes="atelier-title",
