@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from callbacks.metric_group import Chart, Report
-from comparison.plots import COLOURS, png
+from comparison.plots import COLOURS, plain_numbers, png
 from comparison.report import write_all
 
 MARKS = "osD^vPX*"
@@ -53,6 +53,9 @@ def draw(chart: Chart) -> Figure:
     axes.title.set_fontsize(10)
     axes.set_xscale("log" if chart.log_x else "linear")
     axes.set_yscale("log" if chart.log_y else "linear")
+    for axis, logarithmic in ((axes.xaxis, chart.log_x), (axes.yaxis, chart.log_y)):
+        if logarithmic:
+            plain_numbers(axis)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     if len(chart.lines) > 6:

@@ -80,14 +80,18 @@ def _minutes(row: dict[str, Any]) -> float | None:
     return row["seconds"] / 60 if "seconds" in row else None
 
 
+def plain_numbers(axis: Any) -> None:
+    """Label a logarithmic axis as one writes numbers: 12 and 20, no powers of ten."""
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
+
+
 def line_plot(curves: Curves, axis: str, title: str) -> Figure:
     """Give lines, one colour for each recipe and one line for each of its runs."""
     figure, axes = _axes(axis, title)
     axes.set_yscale("log")
     axes.set_ylabel("FID")
-    # As one writes numbers: 12 and 20, no powers of ten.
-    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
+    plain_numbers(axes.yaxis)
     for colour, (label, lines) in zip(_colours(), curves.items(), strict=False):
         for number, line in enumerate(filter(None, lines)):
             xs, ys = zip(*line, strict=True)
