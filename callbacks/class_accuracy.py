@@ -16,9 +16,10 @@ from callbacks.metric_group import (
     UsedRun,
     combinations,
     run_extractor,
+    samples_protocol,
     told,
 )
-from callbacks.tracker import protocol, training_reference
+from callbacks.tracker import training_reference
 from lightning_modules.base import ImageModule
 from lightning_modules.generation import Chunk, generate
 from metrics.extractors import FeatureExtractor
@@ -68,15 +69,8 @@ class ClassAccuracy(MetricGroup):
         for chosen in tqdm(cases, desc="settings", disable=run.share[0] > 0 or None):
             module = run.variant(chosen, run.asked["weights"])
             scores = _scores(run, module, extractor, reference)
-            record = protocol(
-                extractor,
-                reference,
-                dataset=data.name,
-                n=run.asked["n"],
-                weights=run.asked["weights"],
-                precision=str(run.config["trainer"]["precision"]),
-                seed=run.asked["seed"],
-                sampling=module.sampling_record(),
+            record = samples_protocol(
+                run, module, run.asked["weights"], extractor, reference, data.name
             )
             report.rows.append({**chosen, **scores, "protocol": record.id})
             keys = {

@@ -14,9 +14,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from callbacks.tracker import protocol
 from lightning_modules.base import ImageModule
 from metrics.extractors import FeatureExtractor, build_extractor
 from metrics.protocol import ProtocolRecord
+from metrics.reference import ReferenceStatistics
 
 Point = tuple[float, float]
 
@@ -132,6 +134,27 @@ def run_extractor(run: UsedRun) -> FeatureExtractor:
         asked["extractor_weights"],
         asked["extractor_sha256"],
         device=run.module.device,
+    )
+
+
+def samples_protocol(
+    run: UsedRun,
+    module: ImageModule,
+    weights: str,
+    extractor: FeatureExtractor,
+    reference: ReferenceStatistics,
+    dataset: str,
+) -> ProtocolRecord:
+    """Give the protocol of scores of images that ``module`` makes, beside the training split."""
+    return protocol(
+        extractor,
+        reference,
+        dataset=dataset,
+        n=run.asked["n"],
+        weights=weights,
+        precision=str(run.config["trainer"]["precision"]),
+        seed=run.asked["seed"],
+        sampling=module.sampling_record(),
     )
 
 

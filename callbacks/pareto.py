@@ -17,9 +17,10 @@ from callbacks.metric_group import (
     UsedRun,
     combinations,
     run_extractor,
+    samples_protocol,
     told,
 )
-from callbacks.tracker import protocol, training_reference
+from callbacks.tracker import training_reference
 from lightning_modules.base import ImageModule
 from lightning_modules.generation import generate
 from metrics.extractors import FeatureExtractor
@@ -81,7 +82,7 @@ class Pareto(MetricGroup):
             if isinstance(module, str):
                 rows.append({**row, "refused": module})
                 continue
-            record = _record(run, module, weights, extractor, reference, data.name)
+            record = samples_protocol(run, module, weights, extractor, reference, data.name)
             kept = kept or KeptRows(run.folder / "pareto.json", _basis(run, record))
             row |= {"nfe": record.nfe, "protocol": record.id}
             found = kept.find(row)
@@ -123,27 +124,6 @@ class Pareto(MetricGroup):
             measured[i]["front"] = "yes"
         text = _table([measured[i] for i in fronts["nfe"]])
         return Report(rows=rows, charts=charts, text=text)
-
-
-def _record(
-    run: UsedRun,
-    module: ImageModule,
-    weights: str,
-    extractor: FeatureExtractor,
-    reference: ReferenceStatistics,
-    dataset: str,
-) -> ProtocolRecord:
-    """Give the protocol of a row."""
-    return protocol(
-        extractor,
-        reference,
-        dataset=dataset,
-        n=run.asked["n"],
-        weights=weights,
-        precision=str(run.config["trainer"]["precision"]),
-        seed=run.asked["seed"],
-        sampling=module.sampling_record(),
-    )
 
 
 def _basis(run: UsedRun, record: ProtocolRecord) -> Row:

@@ -13,20 +13,8 @@ import pytest
 
 import tests.dae_gloo_worker as worker
 from callbacks.checkpoints import read_checkpoint
-from tests.gloo import outcomes
 from tests.lightning_modules.tiny import data, trainer
 from tests.lightning_modules.tiny_dae import dae
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("gloo")
-
-
-@pytest.fixture(scope="module")
-def ranks(place: Path) -> list[dict[str, Any]]:
-    """What each of two processes saw, by case."""
-    return outcomes(worker.__name__, place)
 
 
 @pytest.mark.parametrize("case", worker.CASES)
@@ -42,12 +30,12 @@ def test_ranks_hold_equal_weights_and_learn_from_noise_of_their_own(
 
 @pytest.mark.parametrize("case", worker.CASES)
 def test_the_scores_of_two_processes_are_those_of_one(
-    ranks: list[dict[str, Any]], case: str, place: Path
+    ranks: list[dict[str, Any]], case: str, gloo_folder: Path
 ) -> None:
     module = dae(**worker.CASES[case])
-    content = read_checkpoint(place / case / "checkpoints" / "last.ckpt")
+    content = read_checkpoint(gloo_folder / case / "checkpoints" / "last.ckpt")
     module.load_state_dict(content["state_dict"])
-    alone = trainer(place / "alone", [])
+    alone = trainer(gloo_folder / "alone", [])
     alone.validate(module, datamodule=data(), verbose=False)
     for rank in ranks:
         assert rank[case]["scores"].keys() == {"val/loss", "val/psnr"}

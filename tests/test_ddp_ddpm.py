@@ -9,20 +9,8 @@ import pytest
 
 import tests.ddpm_gloo_worker as worker
 from callbacks.checkpoints import read_checkpoint
-from tests.gloo import outcomes
 from tests.lightning_modules.tiny import data, trainer
 from tests.lightning_modules.tiny_objectives import IMPORTANT, OBJECTIVES, objective
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("gloo")
-
-
-@pytest.fixture(scope="module")
-def ranks(place: Path) -> list[dict[str, Any]]:
-    """What each of two processes saw, by objective."""
-    return outcomes(worker.__name__, place)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -37,12 +25,12 @@ def test_ranks_learn_the_same_from_noise_and_times_of_their_own(
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_the_loss_of_two_processes_is_that_of_one(
-    ranks: list[dict[str, Any]], name: str, place: Path
+    ranks: list[dict[str, Any]], name: str, gloo_folder: Path
 ) -> None:
     module = objective(name)
-    content = read_checkpoint(place / name / "checkpoints" / "last.ckpt")
+    content = read_checkpoint(gloo_folder / name / "checkpoints" / "last.ckpt")
     module.load_state_dict(content["state_dict"])
-    alone = trainer(place / "alone", [])
+    alone = trainer(gloo_folder / "alone", [])
     alone.validate(module, datamodule=data(), verbose=False)
     for rank in ranks:
         assert rank[name]["loss"] == pytest.approx(

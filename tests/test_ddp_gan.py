@@ -9,18 +9,6 @@ import pytest
 
 import tests.gan_gloo_worker as worker
 from callbacks.checkpoints import read_checkpoint
-from tests.gloo import outcomes
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("gloo")
-
-
-@pytest.fixture(scope="module")
-def ranks(place: Path) -> list[dict[str, Any]]:
-    """What each of two processes saw, by case."""
-    return outcomes(worker.__name__, place)
 
 
 @pytest.mark.parametrize("case", worker.CASES)
@@ -53,9 +41,9 @@ def test_batch_norm_of_the_ranks_differs_in_training_and_agrees_in_evaluation(
 
 @pytest.mark.parametrize("weights", ["averaged", "raw"])
 def test_images_of_two_processes_are_those_of_one_from_the_checkpoint(
-    ranks: list[dict[str, Any]], place: Path, weights: str
+    ranks: list[dict[str, Any]], gloo_folder: Path, weights: str
 ) -> None:
-    content = read_checkpoint(place / "evaluation" / "checkpoints" / "last.ckpt")
+    content = read_checkpoint(gloo_folder / "evaluation" / "checkpoints" / "last.ckpt")
     module = worker.with_batch_norm()
     module.load_state_dict(content["state_dict"])
     if weights == "averaged":
@@ -70,9 +58,9 @@ def test_images_of_two_processes_are_those_of_one_from_the_checkpoint(
 
 
 def test_nearest_neighbours_are_found_once_and_known_to_all(
-    ranks: list[dict[str, Any]], place: Path
+    ranks: list[dict[str, Any]], gloo_folder: Path
 ) -> None:
     one, other = (rank["evaluation"]["scores"] for rank in ranks)
     assert one == other
     assert one.keys() == {"gen/nn_distance/pixels@22", "gen/nn_distance-heldout/pixels@16"}
-    assert len(list((place / "evaluation" / "samples").glob("neighbours_*.png"))) == 1
+    assert len(list((gloo_folder / "evaluation" / "samples").glob("neighbours_*.png"))) == 1

@@ -9,24 +9,12 @@ import pytest
 
 import tests.mae_gloo_worker as worker
 from callbacks.checkpoints import read_checkpoint
-from tests.gloo import outcomes
 
 KEYS = {
     "mae": {"test/loss", "test/masked_psnr", "restore/random-75/psnr-masked"},
     "probe": {"probe/linear/top1@24", "probe/knn-random/top1@24"},
     "finetune": {"probe/finetune/top1@24"},
 }
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("gloo")
-
-
-@pytest.fixture(scope="module")
-def ranks(place: Path) -> list[dict[str, Any]]:
-    """What each of two processes saw, by method."""
-    return outcomes(worker.__name__, place)
 
 
 @pytest.mark.parametrize("method", worker.METHODS)
@@ -44,9 +32,9 @@ def test_masks_of_training_differ_from_rank_to_rank(ranks: list[dict[str, Any]])
 
 @pytest.mark.parametrize("method", worker.METHODS)
 def test_scores_of_two_processes_are_those_of_one(
-    ranks: list[dict[str, Any]], place: Path, tmp_path: Path, method: str
+    ranks: list[dict[str, Any]], gloo_folder: Path, tmp_path: Path, method: str
 ) -> None:
-    last = read_checkpoint(place / method / "checkpoints" / "last.ckpt")
+    last = read_checkpoint(gloo_folder / method / "checkpoints" / "last.ckpt")
     found = worker.alone(method, tmp_path, last["state_dict"])
     one, other = (rank[method]["scores"] for rank in ranks)
     assert KEYS[method] <= found.keys()
